@@ -1,0 +1,279 @@
+"""Shapes of the public HTTP API. The OpenAPI document and the UI's types are generated from these."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from sophia.nouns.budget import Budget
+from sophia.nouns.task import AttemptOutcome, Target, TaskState, Tier
+
+PriorityName = Literal["critical", "high", "normal", "low"]
+Labels = Annotated[
+    dict[Annotated[str, msgspec.Meta(max_length=64)], Annotated[str, msgspec.Meta(max_length=256)]],
+    msgspec.Meta(max_length=16),
+]
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A task to run. ``payload`` has the fields of its type."""
+
+    type: str
+    payload: dict[str, Any]
+    tier: Tier = Tier.FAST
+    priority: PriorityName = "normal"
+    budget: Budget = Budget()
+    run_at: datetime | None = None
+    """Not before this time (RFC 3339)."""
+    deadline_at: datetime | None = None
+    """Fail when it cannot start by then."""
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=86_400)] | None = None
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
+    labels: Labels = {}
+
+
+class BatchSubmission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All are accepted or none."""
+
+    tasks: Annotated[list[Submission], msgspec.Meta(min_length=1)]
+
+
+class RouteView(msgspec.Struct, frozen=True, kw_only=True):
+    stream: str
+    """``stream:planning`` and the like."""
+    target: Target
+    reason: str
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    state: TaskState
+    route: RouteView
+    duplicate: bool
+    """The idempotency key was known: this is the task it made."""
+
+
+class BatchAccepted(msgspec.Struct, frozen=True, kw_only=True):
+    tasks: list[Accepted]
+
+
+class ErrorView(msgspec.Struct, frozen=True, kw_only=True):
+    code: str
+    message: str
+    retryable: bool
+
+
+class UsageView(msgspec.Struct, frozen=True, kw_only=True):
+    input_tokens: int
+    output_tokens: int
+    embedding_tokens: int
+    model_calls: int
+    run_s: float
+    cost_usd: float
+
+
+class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
+    number: int
+    worker: str
+    pool: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: AttemptOutcome
+    error: ErrorView | None
+    usage: UsageView
+
+
+class TaskSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the task list."""
+
+    id: str
+    type: str
+    tenant: str
+    state: TaskState
+    tier: Tier
+    priority: PriorityName
+    route: RouteView
+    title: str
+    """The beginning of the goal, prompt or question, or the number of texts."""
+    submitted_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+    attempts: int
+    usage: UsageView
+    error: ErrorView | None
+    labels: dict[str, str]
+
+
+class TaskView(msgspec.Struct, frozen=True, kw_only=True):
+    """A task in full."""
+
+    id: str
+    type: str
+    tenant: str
+    state: TaskState
+    tier: Tier
+    priority: PriorityName
+    route: RouteView
+    title: str
+    payload: dict[str, Any]
+    budget: Budget
+    submitted_at: datetime
+    updated_at: datetime
+    due_at: datetime | None
+    deadline_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested: bool
+    max_attempts: int
+    attempts: list[AttemptView]
+    usage: UsageView
+    result: Any
+    error: ErrorView | None
+    labels: dict[str, str]
+
+
+class TaskList(msgspec.Struct, frozen=True, kw_only=True):
+    tasks: list[TaskSummary]
+    next_cursor: str | None
+
+
+class CancelRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    reason: Annotated[str, msgspec.Meta(max_length=500)] = "cancelled by user"
+
+
+class EventView(msgspec.Struct, frozen=True, kw_only=True):
+    """One event, on SSE and WebSocket alike."""
+
+    kind: str
+    topic: Literal["tasks", "pools", "queue"]
+    subject: str
+    at: datetime
+    data: dict[str, Any]
+    seq: int
+    """Within a task's log; 0 for events of pools and queue."""
+    cursor: str
+    """Where to go on. SSE: the ``id`` (a task's ``seq``); WebSocket: an opaque position in the whole log."""
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a task is where it is."""
+
+    id: str
+    state: TaskState
+    summary: str
+    """In words, one paragraph."""
+    position: int | None
+    """Tasks ahead of it; ``None`` when it does not wait or it is unknown."""
+    expected_start_at: datetime | None
+    basis: str
+    """What the expectation rests on."""
+    would_help: list[str]
+    """What would change it."""
+    route: RouteView
+
+
+class StreamView(msgspec.Struct, frozen=True, kw_only=True):
+    """One stream and priority. ``null`` is unknown, not zero."""
+
+    stream: str
+    priority: PriorityName
+    waiting: int | None
+    running: int | None
+    delayed: int | None
+    retrying: int | None
+    backlog: int | None
+    oldest_age_s: float | None
+    first_entry: str | None
+    last_entry: str | None
+    groups: list[str]
+
+
+class QueueView(msgspec.Struct, frozen=True, kw_only=True):
+    streams: list[StreamView]
+    waiting: int | None
+    running: int | None
+    delayed: int | None
+    retrying: int | None
+    dead: int | None
+    at: datetime
+
+
+class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    pool: str
+    state: Literal["requested", "booting", "ready", "working", "draining", "terminated"]
+    instance_type: str
+    region: str
+    price_usd_per_hour: float
+    requested_at: datetime
+    ready_at: datetime | None
+    busy: int | None
+    slots: int
+    reason: str
+
+
+class PoolView(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    provider: str
+    streams: list[str]
+    min: int
+    max: int
+    desired: int | None
+    reason: str
+    """Why that many are desired, in words."""
+    waiting: int | None
+    running: int | None
+    idle_timeout_s: float | None
+    instances: list[InstanceView]
+
+
+class PoolsView(msgspec.Struct, frozen=True, kw_only=True):
+    pools: list[PoolView]
+    at: datetime | None
+    """When the pool manager last looked; ``null`` while none has."""
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    status: Literal["ok"]
+    version: str
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    ok: bool
+    detail: str
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    ready: bool
+    checks: list[Check]
+
+
+class TypeInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A task type with the JSON Schema of its payload."""
+
+    type: str
+    description: str
+    payload_schema: dict[str, Any]
+
+
+class TypeList(msgspec.Struct, frozen=True, kw_only=True):
+    types: list[TypeInfo]
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    field: str | None = None
+    """The input at fault, as a path: ``payload.texts[3]``."""
+    mend: str | None = None
+    """What would be accepted."""
+    retry_after_s: float | None = None
+
+

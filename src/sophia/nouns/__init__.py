@@ -1,0 +1,1 @@
+"""Immutable values that every layer shares. Nothing here does I/O."""

@@ -1,0 +1,127 @@
+"""Pools, their instances, and plans to change them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Hours of the week in which other bounds hold. Times are local to ``time_zone``, daylight saving honoured."""
+
+    days: tuple[str, ...]
+    """Lower-case English three-letter names: mon tue wed thu fri sat sun."""
+    start: Annotated[str, msgspec.Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+    end: Annotated[str, msgspec.Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+    time_zone: str
+    min: Count
+    max: Count
+    lead_s: Seconds = 300.0
+
+
+class PoolSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Desired capacity: what may run, where, and when it goes away again."""
+
+    provider: str
+    streams: tuple[str, ...]
+    """Route names that its workers serve, in order of preference."""
+    instance_types: tuple[str, ...]
+    regions: tuple[str, ...] = ()
+    min: Count
+    max: Count
+    idle_timeout_s: Seconds | None
+    """An instance idle for longer is drained; ``null``: never (a persistent pool)."""
+    slots: Annotated[int, msgspec.Meta(ge=1)]
+    """Tasks that one instance runs at once."""
+    target_wait_s: Annotated[float, msgspec.Meta(gt=0)] = 5.0
+    boot_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 900.0
+    drain_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    max_price_usd_per_hour: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    windows: tuple[Window, ...] = ()
+    models: tuple[str, ...] = ()
+
+
+class InstanceState(StrEnum):
+    REQUESTED = "requested"
+    BOOTING = "booting"
+    READY = "ready"
+    DRAINING = "draining"
+    TERMINATED = "terminated"
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One machine or worker process."""
+
+    id: str
+    """Ours: recorded before the launch call, stamped into the machine's name."""
+    pool: str
+    state: InstanceState
+    provider_ref: str = ""
+    """The provider's own id; empty until the launch is answered."""
+    instance_type: str = ""
+    region: str = ""
+    price_usd_per_hour: float = 0.0
+    requested_at_ms: int
+    ready_at_ms: int | None = None
+    idle_since_ms: int | None = None
+    busy: int | None = None
+    """Tasks running on it; ``None`` while it has not reported."""
+    slots: int = 0
+    reason: str = ""
+    """Why it is in this state, in words."""
+
+
+class Demand(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits for a pool. ``None`` means unknown, which is neither zero nor infinite: the scaler holds."""
+
+    waiting: int | None
+    running: int | None
+    oldest_age_s: float | None = None
+    task_s: float | None = None
+    """Mean run of recent tasks, seconds."""
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a plan. ``instance_id`` is empty for launches."""
+
+    verb: str
+    """``launch``, ``drain`` or ``terminate``."""
+    pool: str
+    instance_id: str = ""
+    reason: str
+
+
+class ScalePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do now, each step with its reason; ``desired`` is the number the pool should settle at."""
+
+    desired: int
+    reason: str
+    actions: tuple[Action, ...] = ()
+
+
+class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool as its manager last saw it."""
+
+    name: str
+    provider: str
+    streams: tuple[str, ...]
+    min: int
+    max: int
+    idle_timeout_s: float | None
+    desired: int | None
+    reason: str
+    waiting: int | None
+    running: int | None
+    instances: tuple[Instance, ...] = ()
+
+
+class PoolsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What the pool manager publishes under the snapshot name ``pools``, as JSON."""
+
+    at_ms: int
+    pools: tuple[PoolStatus, ...]

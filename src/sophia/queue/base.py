@@ -1,0 +1,184 @@
+"""The queue contract. Every engine passes the suite in ``tests/conformance/queue``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from sophia.nouns.errors import ErrorInfo
+from sophia.nouns.task import AttemptOutcome, Task, TaskRecord, TaskState
+from sophia.nouns.usage import Usage
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a submission. ``duplicate`` when the idempotency key was known: ``task_id`` is then the first one."""
+
+    task_id: str
+    state: TaskState
+    duplicate: bool = False
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """The expiring right to run one attempt. ``attempt`` fences: a later attempt makes this lease void."""
+
+    task: Task
+    attempt: int
+    attempts_counted: int
+    """Attempts that count against ``max_attempts``, this one included."""
+    worker: str
+    leased_at_ms: int
+
+
+class LeaseStatus(msgspec.Struct, frozen=True, kw_only=True):
+    task_id: str
+    held: bool
+    cancel_requested: bool = False
+
+
+class Emission(msgspec.Struct, frozen=True, kw_only=True):
+    """A progress or output event of a running attempt."""
+
+    lease: Lease
+    kind: str
+    data: dict[str, Any]
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt ended. Applied once, and only while its attempt is the current one.
+
+    ``outcome`` SUCCEEDED needs ``result``; RETRYING needs ``retry_in_s``; HANDED_BACK returns the task to the
+    queue at once without counting the attempt.
+    """
+
+    lease: Lease
+    outcome: AttemptOutcome
+    usage: Usage = Usage()
+    result: Any = None
+    error: ErrorInfo | None = None
+    retry_in_s: float = 0.0
+
+
+class WorkerBeat(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker's report of itself. ``stop_requested`` comes back when its pool wants it drained."""
+
+    worker: str
+    pool: str
+    state: str
+    """``ready`` or ``draining``."""
+    busy: int
+    slots: int
+    started_at_ms: int
+    seen_at_ms: int = 0
+    done: int = 0
+    """Attempts finished since start."""
+
+
+class StreamStats(msgspec.Struct, frozen=True, kw_only=True):
+    """One stream and priority. ``None`` means unknown. Backlog is waiting + delayed + retrying + running."""
+
+    stream: str
+    priority: str
+    waiting: int | None
+    running: int | None
+    delayed: int | None
+    retrying: int | None
+    oldest_age_s: float | None = None
+    first_entry: str | None = None
+    last_entry: str | None = None
+    groups: tuple[str, ...] = ()
+
+
+class Wait(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a task has not started: how many are ahead of it, or when it becomes due."""
+
+    state: TaskState
+    ahead: int | None
+    due_at_ms: int | None = None
+    stream: str = ""
+    priority: str = ""
+
+
+class UpkeepReport(msgspec.Struct, frozen=True, kw_only=True):
+    promoted: int = 0
+    reclaimed: int = 0
+    expired: int = 0
+    dead: int = 0
+    next_due_in_s: float | None = None
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """A task whose record the ledger has to take up. ``token`` acknowledges it."""
+
+    token: str
+    task_id: str
+
+
+class TaskQueue(Protocol):
+    """The producer's and the reader's side."""
+
+    async def submit(self, tasks: Sequence[Task]) -> list[Receipt]:
+        """Accept all tasks or raise; accepted is durable. A known idempotency key with another request: ``Conflict``."""
+
+    async def get(self, task_ids: Sequence[str]) -> list[TaskRecord | None]:
+        """Records that the queue still holds; ``None`` for those it never had or has let go (ask the ledger)."""
+
+    async def cancel(self, task_id: str, reason: str) -> TaskRecord | None:
+        """Cancel at once what waits; ask the worker to stop what runs. The record after that, or ``None``."""
+
+    async def wait_of(self, task_id: str) -> Wait | None: ...
+
+    async def stats(self) -> list[StreamStats]: ...
+
+    async def workers(self) -> list[WorkerBeat]: ...
+
+    async def close(self) -> None: ...
+
+
+class WorkQueue(Protocol):
+    """The worker's side."""
+
+    async def lease(self, worker: str, streams: Sequence[str], count: int, wait_s: float) -> list[Lease]:
+        """Up to ``count`` tasks, highest priority first; waits up to ``wait_s`` seconds for the first."""
+
+    async def extend(self, leases: Sequence[Lease]) -> list[LeaseStatus]:
+        """Heartbeat. A lease not ``held`` is gone for good: stop the work and settle nothing."""
+
+    async def emit(self, emissions: Sequence[Emission]) -> list[bool]:
+        """Append events of running attempts; ``False`` where the lease is no longer held (nothing was written)."""
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """End attempts, each atomically: result, usage, acknowledgement, deletion, event. ``False``: fenced off.
+        Repeating a settlement that was applied gives ``True`` again (its reply may have been lost)."""
+
+    async def beat(self, beat: WorkerBeat) -> bool:
+        """Report for duty; ``True`` when the worker is asked to drain."""
+
+    async def leave(self, worker: str) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class QueueUpkeep(Protocol):
+    """The router's side, under its leader lease."""
+
+    async def upkeep(self, limit: int) -> UpkeepReport:
+        """One bounded pass: promote what is due, reclaim expired leases, fail missed deadlines, prune."""
+
+    async def changes(self, limit: int, wait_s: float) -> list[Change]:
+        """Tasks changed since they were last acknowledged, oldest first; waits up to ``wait_s`` for the first."""
+
+    async def acknowledge(self, changes: Sequence[Change]) -> None: ...
+
+    async def request_stop(self, worker: str) -> None:
+        """Ask a worker to drain at its next beat."""
+
+    async def lead(self, name: str, holder: str, ttl_s: float) -> bool:
+        """Take or extend the leader lease ``name``; ``True`` while ``holder`` has it."""
+
+    async def resign(self, name: str, holder: str) -> None: ...
+
+    async def dead(self, limit: int) -> list[TaskRecord]: ...
+
+    async def redrive(self, task_ids: Sequence[str]) -> list[str]: ...

@@ -1,0 +1,47 @@
+"""Settings after every reference was resolved: what ``app`` builds from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from sophia.settings.model import ProviderSettings, Settings
+
+
+class TenantKey(msgspec.Struct, frozen=True, kw_only=True):
+    tenant: str
+    key: str
+
+    def __repr__(self) -> str:
+        return f"TenantKey(tenant={self.tenant!r}, key=***)"
+
+
+class ResolvedProvider(msgspec.Struct, frozen=True, kw_only=True):
+    """A model provider that is in use, secrets filled in."""
+
+    name: str
+    settings: ProviderSettings
+    base_url: str
+    """Ends without a slash; OpenAI paths such as ``/chat/completions`` are appended to it."""
+    headers: dict[str, str]
+    """With ``Authorization`` when the provider has a key."""
+
+    def __repr__(self) -> str:
+        return f"ResolvedProvider(name={self.name!r}, base_url={self.base_url!r}, headers=***)"
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    settings: Settings
+    config_path: Path | None
+    data_dir: Path
+    redis_url: str | None
+    """``None``: the embedded server is to be started."""
+    ledger_url: str | None
+    """``None``: SQLite in the data folder."""
+    api_keys: tuple[TenantKey, ...]
+    providers: dict[str, ResolvedProvider]
+    """Only those in use; embedded kinds are in use when their URL is known (``sophia up`` passes it down)."""
+
+    def __repr__(self) -> str:
+        return f"Loaded(profile={self.settings.profile!r}, data_dir={str(self.data_dir)!r})"

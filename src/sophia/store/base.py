@@ -1,0 +1,64 @@
+"""The ledger contract: what is kept after the queue has let go. One suite in ``tests/conformance/store``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from sophia.nouns.pool import Instance
+from sophia.nouns.task import TaskRecord, TaskState
+from sophia.nouns.usage import Usage
+
+
+class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
+    tenant: str | None = None
+    states: tuple[TaskState, ...] = ()
+    types: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
+    submitted_after_ms: int | None = None
+    submitted_before_ms: int | None = None
+
+
+class TaskPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest first. ``next_cursor`` is ``None`` on the last page."""
+
+    tasks: list[TaskRecord]
+    next_cursor: str | None
+
+
+class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Settled usage of one tenant, task type and UTC day (``2026-01-31``)."""
+
+    tenant: str
+    type: str
+    day: str
+    tasks: int
+    usage: Usage
+
+
+class Ledger(Protocol):
+    async def migrate(self) -> None:
+        """Bring the schema up to date; safe to run at the same time from several processes."""
+
+    async def record(self, records: Sequence[TaskRecord]) -> None:
+        """Insert or update, in one transaction. An older ``updated_at_ms`` never overwrites a newer one, and a
+        final state is never left again except by a redrive (a later ``updated_at_ms``)."""
+
+    async def task(self, task_id: str) -> TaskRecord | None: ...
+
+    async def tasks(self, where: TaskFilter, cursor: str | None, limit: int) -> TaskPage:
+        """Without ``result`` (``None``): lists stay small. Raises ``InvalidInput`` on a bad cursor."""
+
+    async def usage(self, tenant: str | None, from_day: str, to_day: str) -> list[UsageRow]: ...
+
+    async def record_instance(self, instance: Instance) -> None:
+        """Keep an instance's intent and its latest state; called before the launch call is made."""
+
+    async def instances(self, live_only: bool) -> list[Instance]: ...
+
+    async def prune(self, before_ms: int, limit: int) -> int:
+        """Forget finished tasks older than that; how many went."""
+
+    async def close(self) -> None: ...
