@@ -10,6 +10,8 @@ import msgspec
 from sophia.nouns.budget import Budget
 from sophia.nouns.task import AttemptOutcome, Target, TaskState, Tier
 
+Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
+"""RFC 3339, always with an offset; answers are in UTC."""
 PriorityName = Literal["critical", "high", "normal", "low"]
 Labels = Annotated[
     dict[Annotated[str, msgspec.Meta(max_length=64)], Annotated[str, msgspec.Meta(max_length=256)]],
@@ -25,9 +27,9 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tier: Tier = Tier.FAST
     priority: PriorityName = "normal"
     budget: Budget = Budget()
-    run_at: datetime | None = None
+    run_at: Timestamp | None = None
     """Not before this time (RFC 3339)."""
-    deadline_at: datetime | None = None
+    deadline_at: Timestamp | None = None
     """Fail when it cannot start by then."""
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=86_400)] | None = None
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
@@ -78,8 +80,8 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     worker: str
     pool: str
-    started_at: datetime
-    ended_at: datetime | None
+    started_at: Timestamp
+    ended_at: Timestamp | None
     outcome: AttemptOutcome
     error: ErrorView | None
     usage: UsageView
@@ -97,9 +99,9 @@ class TaskSummary(msgspec.Struct, frozen=True, kw_only=True):
     route: RouteView
     title: str
     """The beginning of the goal, prompt or question, or the number of texts."""
-    submitted_at: datetime
-    updated_at: datetime
-    finished_at: datetime | None
+    submitted_at: Timestamp
+    updated_at: Timestamp
+    finished_at: Timestamp | None
     attempts: int
     usage: UsageView
     error: ErrorView | None
@@ -119,11 +121,11 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     payload: dict[str, Any]
     budget: Budget
-    submitted_at: datetime
-    updated_at: datetime
-    due_at: datetime | None
-    deadline_at: datetime | None
-    finished_at: datetime | None
+    submitted_at: Timestamp
+    updated_at: Timestamp
+    due_at: Timestamp | None
+    deadline_at: Timestamp | None
+    finished_at: Timestamp | None
     cancel_requested: bool
     max_attempts: int
     attempts: list[AttemptView]
@@ -148,7 +150,7 @@ class EventView(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     topic: Literal["tasks", "pools", "queue"]
     subject: str
-    at: datetime
+    at: Timestamp
     data: dict[str, Any]
     seq: int
     """Within a task's log; 0 for events of pools and queue."""
@@ -165,7 +167,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """In words, one paragraph."""
     position: int | None
     """Tasks ahead of it; ``None`` when it does not wait or it is unknown."""
-    expected_start_at: datetime | None
+    expected_start_at: Timestamp | None
     basis: str
     """What the expectation rests on."""
     would_help: list[str]
@@ -196,7 +198,7 @@ class QueueView(msgspec.Struct, frozen=True, kw_only=True):
     delayed: int | None
     retrying: int | None
     dead: int | None
-    at: datetime
+    at: Timestamp
 
 
 class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,8 +208,8 @@ class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
     instance_type: str
     region: str
     price_usd_per_hour: float
-    requested_at: datetime
-    ready_at: datetime | None
+    requested_at: Timestamp
+    ready_at: Timestamp | None
     busy: int | None
     slots: int
     reason: str
@@ -230,7 +232,7 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
 
 class PoolsView(msgspec.Struct, frozen=True, kw_only=True):
     pools: list[PoolView]
-    at: datetime | None
+    at: Timestamp | None
     """When the pool manager last looked; ``null`` while none has."""
 
 
@@ -251,11 +253,12 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TypeInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A task type with the JSON Schema of its payload."""
+    """A task type with the JSON Schemas (2020-12) of its payload and its result."""
 
     type: str
     description: str
     payload_schema: dict[str, Any]
+    result_schema: dict[str, Any]
 
 
 class TypeList(msgspec.Struct, frozen=True, kw_only=True):
@@ -277,3 +280,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_after_s: float | None = None
 
 
+class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What the page needs to know before it has a key."""
+
+    websocket_url: str
+    version: str

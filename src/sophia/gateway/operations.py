@@ -1,0 +1,292 @@
+"""Every operation of the HTTP API, once. The app is routed from this table and the OpenAPI document is made from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sophia.gateway import openai_schemas as openai
+from sophia.gateway import schemas as api
+from sophia.nouns.payloads import PAYLOADS
+from sophia.nouns.task import TaskState
+
+MAX_LIST = 200
+MAX_WAIT_S = 60
+DEFAULT_LIST = 50
+
+
+class Param(msgspec.Struct, frozen=True, kw_only=True):
+    """A parameter outside the body; path parameters are found in the path itself."""
+
+    name: str
+    description: str
+    schema: dict[str, Any]
+    location: str = "query"
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    status: int
+    description: str
+    body: type[msgspec.Struct] | None = None
+    media: str = "application/json"
+    headers: dict[str, str] = {}
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """``errors`` are the statuses that this operation can add to those every operation has."""
+
+    id: str
+    method: str
+    path: str
+    tag: str
+    summary: str
+    description: str = ""
+    request: type[msgspec.Struct] | None = None
+    request_required: bool = True
+    answers: tuple[Answer, ...]
+    errors: tuple[int, ...] = ()
+    params: tuple[Param, ...] = ()
+    auth: bool = True
+
+    @property
+    def openai(self) -> bool:
+        """Whether errors have OpenAI's shape."""
+        return self.tag == "openai"
+
+
+def _text(name: str, description: str, **schema: Any) -> Param:
+    return Param(name=name, description=description, schema={"type": "string", **schema})
+
+
+def _several(name: str, description: str, values: list[str] | None = None) -> Param:
+    items: dict[str, Any] = {"type": "string"} if values is None else {"type": "string", "enum": values}
+    return Param(name=name, description=description, schema={"type": "array", "items": items})
+
+
+IDEMPOTENCY = Param(
+    name="Idempotency-Key",
+    location="header",
+    description="The same key with the same body gives the same task again (`duplicate: true`, status 202 as the first"
+    " time); with another body it is refused with 409. A batch's tasks get the key with their index appended.",
+    schema={"type": "string", "minLength": 1, "maxLength": 255},
+)
+LAST_EVENT_ID = Param(
+    name="Last-Event-ID",
+    location="header",
+    description="As `after`; browsers send it when they reconnect. `after` wins.",
+    schema={"type": "string"},
+)
+EVENTS_NOTE = (
+    "Replays the task's log after the given position, then follows it live, and ends after the final event. Each event"
+    " has `id` (its `seq`, the position to resume from), `event` (its kind) and `data` (an `EventView`). A comment every"
+    " 15 s keeps the connection alive."
+)
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        id="submitTask",
+        method="POST",
+        path="/v1/tasks",
+        tag="tasks",
+        summary="Submit a task",
+        description="Accepted is durable: the task runs, or ends in a final state that says why.",
+        request=api.Submission,
+        answers=(
+            Answer(
+                status=202,
+                description="Accepted",
+                body=api.Accepted,
+                headers={"Location": "Where the task can be read"},
+            ),
+        ),
+        errors=(400, 409, 413, 422),
+        params=(IDEMPOTENCY,),
+    ),
+    Operation(
+        id="submitBatch",
+        method="POST",
+        path="/v1/tasks/batch",
+        tag="tasks",
+        summary="Submit several tasks: all or none",
+        request=api.BatchSubmission,
+        answers=(Answer(status=202, description="All accepted, in the order given", body=api.BatchAccepted),),
+        errors=(400, 409, 413, 422),
+        params=(IDEMPOTENCY,),
+    ),
+    Operation(
+        id="listTasks",
+        method="GET",
+        path="/v1/tasks",
+        tag="tasks",
+        summary="List tasks, newest first",
+        description="Read from the ledger, which follows the queue within about a second.",
+        answers=(Answer(status=200, description="A page of tasks", body=api.TaskList),),
+        errors=(422,),
+        params=(
+            _several("state", "Only these states; repeat it or separate with commas.", [s.value for s in TaskState]),
+            _several("type", "Only these task types.", list(PAYLOADS)),
+            _several("stream", "Only these streams, such as `planning` or `stream:planning`."),
+            _text("submitted_after", "Only tasks submitted at or after this time.", format="date-time"),
+            _text("submitted_before", "Only tasks submitted before this time.", format="date-time"),
+            Param(
+                name="limit",
+                description="Tasks per page.",
+                schema={"type": "integer", "minimum": 1, "maximum": MAX_LIST, "default": DEFAULT_LIST},
+            ),
+            _text("cursor", "`next_cursor` of the page before."),
+        ),
+    ),
+    Operation(
+        id="getTask",
+        method="GET",
+        path="/v1/tasks/{task_id}",
+        tag="tasks",
+        summary="Read a task",
+        answers=(Answer(status=200, description="The task", body=api.TaskView),),
+        errors=(404, 422),
+        params=(
+            Param(
+                name="wait",
+                description="Answer when the task is final, or after that many seconds with its state then.",
+                schema={"type": "number", "minimum": 0, "maximum": MAX_WAIT_S, "default": 0},
+            ),
+        ),
+    ),
+    Operation(
+        id="cancelTask",
+        method="POST",
+        path="/v1/tasks/{task_id}/cancel",
+        tag="tasks",
+        summary="Cancel a task",
+        description="What waits is cancelled at once; the worker of what runs is asked to stop. A task that is final"
+        " already stays as it is.",
+        request=api.CancelRequest,
+        request_required=False,
+        answers=(Answer(status=200, description="The task after that", body=api.TaskView),),
+        errors=(400, 404, 413, 422),
+    ),
+    Operation(
+        id="taskEvents",
+        method="GET",
+        path="/v1/tasks/{task_id}/events",
+        tag="tasks",
+        summary="Follow a task (server-sent events)",
+        description=EVENTS_NOTE,
+        answers=(Answer(status=200, description="A stream of events", body=api.EventView, media="text/event-stream"),),
+        errors=(404, 422),
+        params=(_text("after", "The `seq` of the last event seen; 0 or absent: from the start."), LAST_EVENT_ID),
+    ),
+    Operation(
+        id="explainTask",
+        method="GET",
+        path="/v1/tasks/{task_id}/explain",
+        tag="tasks",
+        summary="Say why a task is where it is",
+        answers=(Answer(status=200, description="The explanation", body=api.Explanation),),
+        errors=(404,),
+    ),
+    Operation(
+        id="listTaskTypes",
+        method="GET",
+        path="/v1/task-types",
+        tag="tasks",
+        summary="Task types with the schemas of their payloads and results",
+        answers=(Answer(status=200, description="All types", body=api.TypeList),),
+    ),
+    Operation(
+        id="getQueue",
+        method="GET",
+        path="/v1/queue",
+        tag="platform",
+        summary="What waits and runs, by stream and priority",
+        answers=(Answer(status=200, description="The queue now", body=api.QueueView),),
+    ),
+    Operation(
+        id="getPools",
+        method="GET",
+        path="/v1/pools",
+        tag="platform",
+        summary="Pools and their instances",
+        answers=(Answer(status=200, description="As the pool manager last saw them", body=api.PoolsView),),
+    ),
+    Operation(
+        id="createChatCompletion",
+        method="POST",
+        path="/v1/chat/completions",
+        tag="openai",
+        summary="Chat, as OpenAI's API has it",
+        description="The request passes to the model's server unchanged but for the model's name. When the client goes"
+        " away, generation stops.",
+        request=openai.ChatRequest,
+        answers=(
+            Answer(status=200, description="The answer", body=openai.ChatCompletion),
+            Answer(status=200, description="With `stream: true`", media="text/event-stream"),
+        ),
+        errors=(400, 404, 413, 429),
+    ),
+    Operation(
+        id="createEmbedding",
+        method="POST",
+        path="/v1/embeddings",
+        tag="openai",
+        summary="Embeddings, as OpenAI's API has them",
+        request=openai.EmbeddingRequest,
+        answers=(Answer(status=200, description="One vector for each input", body=openai.EmbeddingResponse),),
+        errors=(400, 404, 413, 429),
+    ),
+    Operation(
+        id="listModels",
+        method="GET",
+        path="/v1/models",
+        tag="openai",
+        summary="Models that can be used now",
+        answers=(Answer(status=200, description="All models", body=openai.ModelInfoList),),
+    ),
+    Operation(
+        id="getModel",
+        method="GET",
+        path="/v1/models/{model}",
+        tag="openai",
+        summary="One model",
+        answers=(Answer(status=200, description="The model", body=openai.ModelInfo),),
+        errors=(404,),
+    ),
+    Operation(
+        id="health",
+        method="GET",
+        path="/health",
+        tag="service",
+        summary="Whether the process lives",
+        answers=(Answer(status=200, description="It does", body=api.Health),),
+        auth=False,
+    ),
+    Operation(
+        id="ready",
+        method="GET",
+        path="/ready",
+        tag="service",
+        summary="Whether all that it depends on answers",
+        answers=(
+            Answer(status=200, description="Ready", body=api.Readiness),
+            Answer(status=503, description="Not ready; the failed checks say why", body=api.Readiness),
+        ),
+        auth=False,
+    ),
+    Operation(
+        id="clientConfig",
+        method="GET",
+        path="/config.json",
+        tag="service",
+        summary="What the page needs before it has a key",
+        answers=(Answer(status=200, description="Addresses and version", body=api.ClientConfig),),
+        auth=False,
+    ),
+)
+
+TAGS = {
+    "tasks": "Submit, follow and cancel tasks.",
+    "platform": "What waits, what runs it.",
+    "openai": "The paths of OpenAI's API, for its unmodified clients. Errors have OpenAI's shape here.",
+    "service": "For load balancers and the page; no key needed.",
+}
