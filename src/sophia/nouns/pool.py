@@ -12,7 +12,11 @@ Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Hours of the week in which other bounds hold. Times are local to ``time_zone``, daylight saving honoured."""
+    """Hours of the week in which other bounds hold. Times are local to ``time_zone``, daylight saving honoured.
+
+    An ``end`` at or before ``start`` is on the next day (``00:00`` to ``00:00`` is the whole day). Of a pool's windows
+    the first one that holds decides; outside all of them the pool's own bounds do.
+    """
 
     days: tuple[str, ...]
     """Lower-case English three-letter names: mon tue wed thu fri sat sun."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
@@ -21,13 +21,17 @@ CountFrom1 = Annotated[int, msgspec.Meta(ge=1)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
 
-class SecretRef(Section, kw_only=True):
+Region = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{3}$")]
+UrlPath = Annotated[str, msgspec.Meta(pattern=r"^/[^\s]*$")]
+
+
+class SecretRef(Section, frozen=True, kw_only=True):
     """A secret by the name of the environment variable that holds it; the file itself never holds one."""
 
     env: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
 
-class ServerSettings(Section, kw_only=True):
+class ServerSettings(Section, frozen=True, kw_only=True):
     host: str
     port: Port
     websocket_port: Port | None = None
@@ -37,35 +41,35 @@ class ServerSettings(Section, kw_only=True):
     shutdown_grace_s: Positive
 
 
-class ApiKey(Section, kw_only=True):
+class ApiKey(Section, frozen=True, kw_only=True):
     key: SecretRef
     tenant: Name
 
 
-class AuthSettings(Section, kw_only=True):
+class AuthSettings(Section, frozen=True, kw_only=True):
     api_keys: tuple[ApiKey, ...]
 
 
-class RedisSettings(Section, kw_only=True):
+class RedisSettings(Section, frozen=True, kw_only=True):
     """``url: null`` starts the embedded server; ``redis://`` and ``rediss://`` URLs use one that is there."""
 
     url: SecretRef | None
     partitions: Annotated[int, msgspec.Meta(ge=1, le=1024)]
 
 
-class LedgerSettings(Section, kw_only=True):
+class LedgerSettings(Section, frozen=True, kw_only=True):
     """``url: null`` is SQLite in the data folder; else a ``postgresql://`` URL."""
 
     url: SecretRef | None
 
 
-class RetrySettings(Section, kw_only=True):
+class RetrySettings(Section, frozen=True, kw_only=True):
     max_attempts: CountFrom1
     base_s: Positive
     max_s: Positive
 
 
-class QueueSettings(Section, kw_only=True):
+class QueueSettings(Section, frozen=True, kw_only=True):
     streams: tuple[Name, ...]
     lease_s: Positive
     heartbeat_s: Positive
@@ -85,7 +89,7 @@ class QueueSettings(Section, kw_only=True):
     """Tasks in one batch submission."""
 
 
-class RouteRule(Section, kw_only=True):
+class RouteRule(Section, frozen=True, kw_only=True):
     """One row of the routing table; all given conditions must hold, and the first row that holds wins."""
 
     stream: Name
@@ -98,7 +102,7 @@ class RouteRule(Section, kw_only=True):
     """Holds when there are more texts than this."""
 
 
-class ProviderSettings(Section, kw_only=True):
+class ProviderSettings(Section, frozen=True, kw_only=True):
     """A source of models. ``kind``: ``openai`` (any OpenAI-compatible URL), ``portkey``, ``llama_embedded``
     and ``onnx_embedded`` (servers that ``sophia up`` starts)."""
 
@@ -113,48 +117,57 @@ class ProviderSettings(Section, kw_only=True):
     connect_timeout_s: Positive = 5.0
     first_token_timeout_s: Positive = 120.0
     idle_timeout_s: Positive = 60.0
+    """Longest silence within a streamed answer."""
+    answer_timeout_s: Positive = 600.0
+    """An answer that is not streamed must be there by then; its first byte comes with its last."""
     max_concurrency: CountFrom1 = 64
 
 
-class ModelSettings(Section, kw_only=True):
+class ModelSettings(Section, frozen=True, kw_only=True):
     """A model by the name that users give. The first of ``providers`` that is in use serves it."""
 
     kind: Annotated[str, msgspec.Meta(pattern="^(chat|embedding)$")]
     providers: dict[str, str]
     """Provider name -> the name it knows the model by, in order of preference."""
     tiers: tuple[Tier, ...] = ()
-    """Tiers that use this model when a request names none."""
+    """Tiers that use this model when a request names none. Of several, the first in the file's order that a provider
+    in use serves; models that only ``sophia.yaml`` has come before the packaged ones."""
     context_tokens: CountFrom1 | None = None
+    max_output_tokens: CountFrom1 | None = None
+    """Caps ``tasks.*.max_tokens`` where this model serves the task type by default: a small model loops when let run."""
     dimensions: CountFrom1 | None = None
     usd_per_1k_input_tokens: NotNegative = 0.0
     usd_per_1k_output_tokens: NotNegative = 0.0
 
 
-class HandlerDefaults(Section, kw_only=True):
+class HandlerDefaults(Section, frozen=True, kw_only=True):
     """Per task type: what a payload that is silent gets."""
 
     model: str | None = None
+    """Gives way to the tier's model while no provider in use serves it."""
     max_tokens: CountFrom1
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)]
     timeout_s: Positive
 
 
-class EmbeddingSettings(Section, kw_only=True):
+class EmbeddingSettings(Section, frozen=True, kw_only=True):
     batch_texts: CountFrom1
     max_tokens: CountFrom1
+    """Longer texts are cut here: the model's own length."""
     threads: CountFrom1
     max_texts: CountFrom1
 
 
-class LlamaSettings(Section, kw_only=True):
+class LlamaSettings(Section, frozen=True, kw_only=True):
     """The embedded llama.cpp server."""
 
     context_tokens: CountFrom1
+    """Of each of the ``parallel`` slots."""
     parallel: CountFrom1
     threads: CountFrom1
 
 
-class ResearchSettings(Section, kw_only=True):
+class ResearchSettings(Section, frozen=True, kw_only=True):
     """Limits on what ``web_research`` fetches."""
 
     fetch_timeout_s: Positive
@@ -168,34 +181,109 @@ class ResearchSettings(Section, kw_only=True):
     user_agent: str
 
 
-class CacheSettings(Section, kw_only=True):
+class CacheSettings(Section, frozen=True, kw_only=True):
     embeddings_ttl_s: Positive
     search_ttl_s: Positive
     inference_ttl_s: Positive
 
 
-class LimitSettings(Section, kw_only=True):
+class LimitSettings(Section, frozen=True, kw_only=True):
     requests_per_minute: CountFrom1
     burst: CountFrom1
 
 
-class PoolsSettings(Section, kw_only=True):
+class PoolsSettings(Section, frozen=True, kw_only=True):
     tick_s: Positive
     history_s: Positive
     """How long terminated instances stay listed."""
 
 
-class FlyAppSettings(Section, kw_only=True):
-    app: Name
-    regions: tuple[str, ...]
-    min_machines: Annotated[int, msgspec.Meta(ge=0)]
-    max_machines: CountFrom1
+class WebSocketSettings(Section, frozen=True, kw_only=True):
+    ping_interval_s: Positive
+    pong_timeout_s: Positive
+    """A client that has not answered a ping by then is disconnected."""
+    max_connections_per_ip: CountFrom1
+    max_connections: CountFrom1
+
+
+class MetricsSettings(Section, frozen=True, kw_only=True):
+    path: UrlPath
+    scrape_interval_s: Positive
+
+
+class HealthCheckSettings(Section, frozen=True, kw_only=True):
+    """How a platform asks whether a role lives; the TCP check has the same figures."""
+
+    path: UrlPath
+    interval_s: Positive
+    timeout_s: Positive
+    grace_s: Positive
+
+
+class ConcurrencySettings(Section, frozen=True, kw_only=True):
+    """Load of one machine: above ``soft`` others are preferred, at ``hard`` it gets no more."""
+
+    unit: Annotated[str, msgspec.Meta(pattern="^(requests|connections)$")]
+    soft: CountFrom1
+    hard: CountFrom1
+
+
+class MachineSize(Section, frozen=True, kw_only=True):
+    cpu_kind: Annotated[str, msgspec.Meta(pattern="^(shared|performance)$")]
     cpus: CountFrom1
     memory_mb: CountFrom1
-    scaling: str = ""
 
 
-class CostSettings(Section, kw_only=True):
+class FlySettings(Section, frozen=True, kw_only=True):
+    """What all Fly apps have in common."""
+
+    primary_region: Region
+    fallback_regions: tuple[Region, ...]
+    internal_port: Port
+    public_port: Port
+    handlers: tuple[str, ...]
+    alpn: tuple[str, ...]
+    """With ``http/1.1``: ``h2`` alone shuts HTTP/1.1 clients out."""
+    kill_signal: Annotated[str, msgspec.Meta(pattern="^SIG[A-Z]+$")]
+    kill_timeout_s: Positive
+    rollout: Annotated[str, msgspec.Meta(pattern="^(rolling|bluegreen|canary|immediate)$")]
+    max_unavailable: CountFrom1
+    rollout_wait_s: Positive
+    static_dir: str
+    static_url: UrlPath
+    health_check: HealthCheckSettings
+
+
+class FlyAppSettings(Section, frozen=True, kw_only=True):
+    """One app. Its name on Fly is its key."""
+
+    role: Name
+    regions: tuple[Region, ...]
+    min_machines: Annotated[int, msgspec.Meta(ge=0)]
+    max_machines: CountFrom1
+    size: MachineSize
+    presets: dict[Name, MachineSize] = {}
+    """Other sizes by name, for ``deploy --size``."""
+    always_on: bool = False
+    sticky_sessions: bool = False
+    target_cpu_percent: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
+    scale_on_queue_depth: bool = False
+    leader_lease: bool = False
+    concurrency: ConcurrencySettings | None = None
+
+
+class GpuHostSettings(Section, frozen=True, kw_only=True):
+    """What a GPU host is set up with."""
+
+    os: str
+    cuda: str
+    driver: str
+    image: str
+    restart_s: Positive
+    """Pause before the runner is started again after it ended."""
+
+
+class CostSettings(Section, frozen=True, kw_only=True):
     """Founding estimates, used where no real price is known."""
 
     gpu_usd_per_hour: NotNegative
@@ -204,11 +292,13 @@ class CostSettings(Section, kw_only=True):
     inference_usd_per_1k_tokens: NotNegative
 
 
-class Settings(Section, kw_only=True):
+class Settings(Section, frozen=True, kw_only=True):
     """The whole file after profile, file and environment have been merged."""
 
     profile: Annotated[str, msgspec.Meta(pattern="^(local|hosted)$")]
     server: ServerSettings
+    websocket: WebSocketSettings
+    metrics: MetricsSettings
     auth: AuthSettings
     redis: RedisSettings
     ledger: LedgerSettings
@@ -224,10 +314,7 @@ class Settings(Section, kw_only=True):
     limits: LimitSettings
     pools_loop: PoolsSettings
     pools: dict[Name, PoolSpec]
-    fly_apps: dict[str, FlyAppSettings]
+    gpu_hosts: GpuHostSettings
+    fly: FlySettings
+    fly_apps: dict[Name, FlyAppSettings]
     costs: CostSettings
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of ``sophia.yaml``."""
-    return msgspec.json.schema(Settings)

@@ -1,0 +1,145 @@
+"""References to variables become values; what is not in use is left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from sophia.nouns.errors import ConfigError
+from sophia.nouns.task import TaskType, Tier
+from sophia.settings.document import dotted
+from sophia.settings.loaded import Loaded, ResolvedProvider, TenantKey
+from sophia.settings.model import HandlerDefaults, ProviderSettings, SecretRef, Settings
+
+EMBEDDED_KINDS = frozenset({"llama_embedded", "onnx_embedded"})
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+LEDGER_SCHEMES = ("postgresql://", "postgres://", "sqlite:///")
+OVERRIDES = {"redis.url": "SOPHIA_REDIS_URL", "ledger.url": "SOPHIA_LEDGER_URL"}
+_HEADER_SAFE = re.compile(r"^[\t\x20-\x7e]+$")
+
+
+class _Missing:
+    """Collects what is wrong with variables, so that all of it is said at once. Values are never repeated."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.problems: list[str] = []
+
+    def secret(self, ref: SecretRef, path: str, override: str | None = None) -> str:
+        value = self.environ.get(ref.env, "").strip()
+        if not value:
+            also = f" (or {override})" if override else ""
+            self.problems.append(f"{path}: the environment variable {ref.env}{also} is not set")
+        elif not _HEADER_SAFE.match(value):
+            self.problems.append(
+                f"{path}: the value of {ref.env} has line breaks or characters that no header may carry"
+            )
+        return value
+
+    def url(self, path: str, ref: SecretRef | None, schemes: tuple[str, ...]) -> str | None:
+        override = OVERRIDES[path]
+        name, value = override, self.environ.get(override, "").strip()
+        if not value:
+            if ref is None:
+                return None
+            name, value = ref.env, self.secret(ref, path, override)
+        if value and not value.startswith(schemes):
+            self.problems.append(f"{path}: the value of {name} must begin with {', '.join(schemes)}")
+        return value
+
+
+def resolve(settings: Settings, environ: Mapping[str, str], *, config_path: Path | None, data_dir: Path) -> Loaded:
+    """Raises ``ConfigError`` naming every variable that is needed and not set."""
+    missing = _Missing(environ)
+    redis_url = missing.url("redis.url", settings.redis.url, REDIS_SCHEMES)
+    ledger_url = missing.url("ledger.url", settings.ledger.url, LEDGER_SCHEMES)
+    api_keys = _api_keys(settings, missing)
+    providers = {
+        name: _provider(name, provider, missing)
+        for name, provider in settings.providers.items()
+        if _in_use(provider, environ)
+    }
+    if missing.problems:
+        raise ConfigError("\n".join(missing.problems), mend="set the variable, or change the reference in sophia.yaml")
+    return Loaded(
+        settings=with_effective_tasks(settings, _usable_models(settings, providers)),
+        config_path=config_path,
+        data_dir=data_dir,
+        redis_url=redis_url,
+        ledger_url=ledger_url,
+        api_keys=api_keys,
+        providers=providers,
+    )
+
+
+def _api_keys(settings: Settings, missing: _Missing) -> tuple[TenantKey, ...]:
+    keys = [
+        TenantKey(tenant=entry.tenant, key=missing.secret(entry.key, dotted(("auth", "api_keys", index, "key"))))
+        for index, entry in enumerate(settings.auth.api_keys)
+    ]
+    own = missing.environ.get("SOPHIA_API_KEY", "").strip()
+    if own and own not in {key.key for key in keys}:
+        keys.append(TenantKey(tenant="default", key=own))
+    tenants: dict[str, str] = {}
+    for key in keys:
+        if key.key and tenants.setdefault(key.key, key.tenant) != key.tenant:
+            missing.problems.append(f"auth.api_keys: tenants {tenants[key.key]!r} and {key.tenant!r} have the same key")
+    return tuple(keys)
+
+
+def _in_use(provider: ProviderSettings, environ: Mapping[str, str]) -> bool:
+    if provider.kind in EMBEDDED_KINDS and not _base_url(provider, environ):
+        return False
+    return all(environ.get(name, "").strip() for name in provider.when_set)
+
+
+def _base_url(provider: ProviderSettings, environ: Mapping[str, str]) -> str:
+    replaced = environ.get(provider.base_url_env, "").strip() if provider.base_url_env else ""
+    return (replaced or provider.base_url or "").rstrip("/")
+
+
+def _provider(name: str, provider: ProviderSettings, missing: _Missing) -> ResolvedProvider:
+    path = f"providers.{name}"
+    base_url = _base_url(provider, missing.environ)
+    if not base_url:
+        missing.problems.append(f"{path}: the environment variable {provider.base_url_env} is not set")
+    elif not base_url.startswith(("http://", "https://")):
+        missing.problems.append(f"{path}: the value of {provider.base_url_env} must begin with http:// or https://")
+    headers = {
+        header: value if isinstance(value, str) else missing.secret(value, f"{path}.headers.{header}")
+        for header, value in provider.headers.items()
+    }
+    if provider.api_key is not None:
+        headers["Authorization"] = f"Bearer {missing.secret(provider.api_key, f'{path}.api_key')}"
+    return ResolvedProvider(name=name, settings=provider, base_url=base_url, headers=headers)
+
+
+def _usable_models(settings: Settings, providers: Mapping[str, ResolvedProvider]) -> frozenset[str]:
+    """Models that can be served: by a provider in use, or by an embedded one, which may only not be up yet."""
+    usable = set(providers) | {name for name, p in settings.providers.items() if p.kind in EMBEDDED_KINDS}
+    return frozenset(name for name, model in settings.models.items() if usable & model.providers.keys())
+
+
+def model_of_tier(settings: Settings, usable: frozenset[str], kind: str, tier: Tier) -> str | None:
+    """The model that a request without one gets, or ``None`` when none of that kind is usable."""
+    for name, model in settings.models.items():
+        if model.kind == kind and tier in model.tiers and name in usable:
+            return name
+    return None
+
+
+def with_effective_tasks(settings: Settings, usable: frozenset[str]) -> Settings:
+    """Default models that nobody serves give way to the tier; token defaults respect the model that will answer."""
+    tasks: dict[str, HandlerDefaults] = {}
+    for name, defaults in settings.tasks.items():
+        kind = "embedding" if name == TaskType.BATCH_EMBEDDING else "chat"
+        model = defaults.model if defaults.model in usable else None
+        answering = model or model_of_tier(settings, usable, kind, Tier.FAST)
+        cap = settings.models[answering].max_output_tokens if answering else None
+        tasks[name] = msgspec.structs.replace(
+            defaults, model=model, max_tokens=min(defaults.max_tokens, cap or defaults.max_tokens)
+        )
+    return msgspec.structs.replace(settings, tasks=tasks)
