@@ -1,0 +1,92 @@
+"""The ledger's schema as an ordered list of steps, and how a database is brought to its end.
+
+A list in the package, not Alembic: the lock against concurrent starters and the check for a newer schema would be
+ours with either, and a step here is plain SQL that both databases take.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from sophia.nouns.errors import ConfigError
+from sophia.store.engine import Database
+from sophia.store.tables import schema
+
+# Ids sort by code point in both databases, whatever locale a Postgres database was made with: pages are cut by id.
+_KEY_TYPE = {"sqlite": "TEXT", "postgresql": 'TEXT COLLATE "C"'}
+
+_LOCK = 0x50F1A_1ED6E2
+"""Any constant that nobody else uses as an advisory lock in the same database."""
+
+# A step that was released is never edited: append another.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE ledger_tasks (
+            id {key} NOT NULL PRIMARY KEY, tenant TEXT NOT NULL, type TEXT NOT NULL, stream TEXT NOT NULL,
+            priority INTEGER NOT NULL, state TEXT NOT NULL, submitted_at_ms BIGINT NOT NULL,
+            updated_at_ms BIGINT NOT NULL, due_at_ms BIGINT, finished_at_ms BIGINT, cancel_requested BOOLEAN NOT NULL,
+            progress INTEGER NOT NULL, error TEXT)""",
+        "CREATE INDEX ledger_tasks_newest ON ledger_tasks (submitted_at_ms, id)",
+        "CREATE INDEX ledger_tasks_tenant_newest ON ledger_tasks (tenant, submitted_at_ms, id)",
+        "CREATE INDEX ledger_tasks_state_newest ON ledger_tasks (state, submitted_at_ms, id)",
+        "CREATE INDEX ledger_tasks_finished ON ledger_tasks (finished_at_ms) WHERE finished_at_ms IS NOT NULL",
+        """CREATE TABLE ledger_bodies (
+            task_id {key} NOT NULL PRIMARY KEY REFERENCES ledger_tasks (id) ON DELETE CASCADE, task TEXT NOT NULL)""",
+        """CREATE TABLE ledger_results (
+            task_id {key} NOT NULL PRIMARY KEY REFERENCES ledger_tasks (id) ON DELETE CASCADE, result TEXT NOT NULL)""",
+        """CREATE TABLE ledger_attempts (
+            task_id {key} NOT NULL REFERENCES ledger_tasks (id) ON DELETE CASCADE, number INTEGER NOT NULL,
+            tenant TEXT NOT NULL, type TEXT NOT NULL, worker TEXT NOT NULL, pool TEXT NOT NULL,
+            started_at_ms BIGINT NOT NULL, ended_at_ms BIGINT, outcome TEXT NOT NULL, error TEXT,
+            input_tokens BIGINT NOT NULL, output_tokens BIGINT NOT NULL, embedding_tokens BIGINT NOT NULL,
+            model_calls BIGINT NOT NULL, run_s DOUBLE PRECISION NOT NULL, cost_nano_usd BIGINT NOT NULL,
+            rolled_up BOOLEAN NOT NULL, PRIMARY KEY (task_id, number))""",
+        "CREATE INDEX ledger_attempts_ended ON ledger_attempts (ended_at_ms)",
+        """CREATE TABLE ledger_usage_days (
+            tenant TEXT NOT NULL, type TEXT NOT NULL, day BIGINT NOT NULL, tasks BIGINT NOT NULL,
+            input_tokens BIGINT NOT NULL, output_tokens BIGINT NOT NULL, embedding_tokens BIGINT NOT NULL,
+            model_calls BIGINT NOT NULL, run_s DOUBLE PRECISION NOT NULL, cost_nano_usd BIGINT NOT NULL,
+            PRIMARY KEY (tenant, type, day))""",
+        "CREATE TABLE ledger_marks (name TEXT NOT NULL PRIMARY KEY, value BIGINT NOT NULL)",
+        """CREATE TABLE ledger_instances (
+            id {key} NOT NULL PRIMARY KEY, pool TEXT NOT NULL, state TEXT NOT NULL, requested_at_ms BIGINT NOT NULL,
+            recorded_at_ms BIGINT NOT NULL, instance TEXT NOT NULL)""",
+        "CREATE INDEX ledger_instances_state ON ledger_instances (state, recorded_at_ms)",
+    ),
+)
+
+
+async def migrate(database: Database) -> None:
+    """Apply the steps that are missing, all in one transaction; those who come at the same time wait for it.
+
+    Raises ``ConfigError`` when the database has steps that this version does not know.
+    """
+    await database.prepare()
+    async with database.reading() as connection:
+        if await _version(connection) == len(MIGRATIONS):
+            # Without taking the lock, so that a role that may not create tables can start.
+            return
+    async with database.writing() as connection:
+        if database.dialect == "postgresql":
+            await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        version = await _version(connection)
+        if version == 0:
+            await connection.execute(sa.text("CREATE TABLE IF NOT EXISTS ledger_schema (version INTEGER PRIMARY KEY)"))
+        for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+            for statement in statements:
+                await connection.execute(sa.text(statement.format(key=_KEY_TYPE[database.dialect])))
+            await connection.execute(schema.insert().values(version=number))
+
+
+async def _version(connection: AsyncConnection) -> int:
+    if not await connection.run_sync(lambda sync: sa.inspect(sync).has_table(schema.name)):
+        return 0
+    version = (await connection.execute(sa.select(sa.func.max(schema.c.version)))).scalar() or 0
+    if version > len(MIGRATIONS):
+        raise ConfigError(
+            f"the ledger's schema has version {version}, this Sophia knows {len(MIGRATIONS)}",
+            field="ledger",
+            mend="run the newer Sophia that wrote it, or use another ledger",
+        )
+    return int(version)

@@ -1,0 +1,201 @@
+"""The ledger in SQL: one implementation for SQLite and Postgres."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from sophia.nouns.clock import Clock, SystemClock
+from sophia.nouns.errors import InvalidInput
+from sophia.nouns.pool import Instance, InstanceState
+from sophia.nouns.task import FINAL_STATES, Attempt, TaskRecord
+from sophia.store import cursor as cursors
+from sophia.store import rows
+from sophia.store.base import TaskFilter, TaskPage, UsageRow
+from sophia.store.engine import Database, open_database
+from sophia.store.migrations import migrate
+from sophia.store.statements import Statements
+from sophia.store.tables import ROLLED_UP_THROUGH, attempts, bodies, instances, marks, results, tasks
+
+MAX_PAGE = 1_000
+MAX_PRUNE = 10_000
+_FINAL = sorted(state.value for state in FINAL_STATES)
+
+
+def open_ledger(url: str | None, data_dir: Path, clock: Clock | None = None) -> SqlLedger:
+    """``None``: SQLite in ``data_dir``; else a ``postgresql://`` URL. Connects on first use.
+
+    Raises ``ConfigError`` for a URL that cannot be used.
+    """
+    return SqlLedger(open_database(url, data_dir), clock or SystemClock())
+
+
+class SqlLedger:
+    """``store.base.Ledger``. Every method raises ``Unavailable`` when the database does not answer (the same call may
+    be repeated: all are idempotent), ``StorageFull`` when it has no room, ``InvalidInput`` for values it cannot hold,
+    and ``ConfigError`` when it must be mended by hand."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._sql = Statements(database.dialect)
+
+    async def migrate(self) -> None:
+        await migrate(self._database)
+
+    async def record(self, records: Sequence[TaskRecord]) -> None:
+        newest = rows.newest(records)
+        if not newest:
+            return
+        async with self._database.writing() as connection:
+            answer = await connection.execute(self._sql.upsert_task, [rows.task_row(record) for record in newest])
+            taken_ids = set(answer.scalars())
+            taken = [record for record in newest if record.task.id in taken_ids]
+            if taken:
+                await self._record_parts(connection, taken)
+
+    async def _record_parts(self, connection: AsyncConnection, taken: Sequence[TaskRecord]) -> None:
+        await connection.execute(self._sql.insert_body, [rows.body_row(record) for record in taken])
+        with_result = [rows.result_row(record) for record in taken if record.result is not None]
+        without = [record.task.id for record in taken if record.result is None]
+        if with_result:
+            await connection.execute(self._sql.upsert_result, with_result)
+        if without:
+            # A redriven task has no result any more.
+            await connection.execute(sa.delete(results).where(results.c.task_id.in_(without)))
+        # Read after the tasks were written, hence locked: no prune can be between the two.
+        mark = sa.select(marks.c.value).where(marks.c.name == ROLLED_UP_THROUGH)
+        rolled_up_through_ms = (await connection.execute(mark)).scalar() or 0
+        attempt_rows = [row for record in taken for row in rows.attempt_rows(record, rolled_up_through_ms)]
+        if attempt_rows:
+            await connection.execute(self._sql.upsert_attempt, attempt_rows)
+
+    async def task(self, task_id: str) -> TaskRecord | None:
+        query = (
+            sa.select(tasks, bodies.c.task, results.c.result)
+            .join(bodies, bodies.c.task_id == tasks.c.id)
+            .outerjoin(results, results.c.task_id == tasks.c.id)
+            .where(tasks.c.id == task_id)
+        )
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).mappings().one_or_none()
+            if row is None:
+                return None
+            made = await _attempts(connection, [task_id])
+            return rows.record_of(row, made[task_id], row["result"])
+
+    async def tasks(self, where: TaskFilter, cursor: str | None, limit: int) -> TaskPage:
+        if not 1 <= limit <= MAX_PAGE:
+            raise InvalidInput(f"limit is {limit}", field="limit", mend=f"1 to {MAX_PAGE}")
+        query = (
+            sa.select(tasks, bodies.c.task)
+            .join(bodies, bodies.c.task_id == tasks.c.id)
+            .where(*_conditions(where))
+            .order_by(tasks.c.submitted_at_ms.desc(), tasks.c.id.desc())
+            .limit(limit + 1)
+        )
+        if cursor is not None:
+            after = cursors.decode(cursor)
+            query = query.where(
+                sa.tuple_(tasks.c.submitted_at_ms, tasks.c.id) < sa.tuple_(after.submitted_at_ms, after.task_id)
+            )
+        async with self._database.reading() as connection:
+            found = (await connection.execute(query)).mappings().all()
+            page = found[:limit]
+            made = await _attempts(connection, [row["id"] for row in page])
+            records = [rows.record_of(row, made[row["id"]], None) for row in page]
+        more = len(found) > limit
+        last = page[-1] if more else None
+        position = None if last is None else cursors.Position(last["submitted_at_ms"], last["id"])
+        return TaskPage(tasks=records, next_cursor=None if position is None else cursors.encode(position))
+
+    async def usage(self, tenant: str | None, from_day: str, to_day: str) -> list[UsageRow]:
+        first, last = rows.day_number(from_day, "from_day"), rows.day_number(to_day, "to_day")
+        async with self._database.reading() as connection:
+            found = (await connection.execute(self._sql.usage(tenant, first, last))).mappings().all()
+            return [
+                UsageRow(
+                    tenant=row["tenant"],
+                    type=row["type"],
+                    day=rows.day_name(row["day"]),
+                    tasks=int(row["tasks"]),
+                    usage=rows.usage_of(row),
+                )
+                for row in found
+            ]
+
+    async def record_instance(self, instance: Instance) -> None:
+        row = {
+            "id": instance.id,
+            "pool": instance.pool,
+            "state": instance.state.value,
+            "requested_at_ms": instance.requested_at_ms,
+            "recorded_at_ms": self._clock.now_ms(),
+            "instance": msgspec.json.encode(instance).decode(),
+        }
+        async with self._database.writing() as connection:
+            await connection.execute(self._sql.upsert_instance, row)
+
+    async def instances(self, live_only: bool) -> list[Instance]:
+        query = sa.select(instances.c.instance).order_by(instances.c.requested_at_ms, instances.c.id)
+        if live_only:
+            query = query.where(instances.c.state != InstanceState.TERMINATED.value)
+        async with self._database.reading() as connection:
+            found = (await connection.execute(query)).scalars()
+            return [msgspec.json.decode(text, type=Instance) for text in found]
+
+    async def prune(self, before_ms: int, limit: int) -> int:
+        if limit < 1:
+            raise InvalidInput(f"limit is {limit}", field="limit", mend="at least 1")
+        old = (
+            sa.select(tasks.c.id, tasks.c.finished_at_ms)
+            .where(tasks.c.finished_at_ms < before_ms, tasks.c.state.in_(_FINAL))
+            .order_by(tasks.c.finished_at_ms)
+            .limit(min(limit, MAX_PRUNE))
+            .with_for_update(skip_locked=True)
+        )
+        terminated = instances.c.state == InstanceState.TERMINATED.value
+        async with self._database.writing() as connection:
+            await connection.execute(sa.delete(instances).where(terminated, instances.c.recorded_at_ms < before_ms))
+            gone = (await connection.execute(old)).all()
+            if gone:
+                gone_ids = [row.id for row in gone]
+                mark = {"name": ROLLED_UP_THROUGH, "value": max(row.finished_at_ms for row in gone)}
+                await connection.execute(self._sql.raise_mark, mark)
+                await connection.execute(self._sql.roll_up(gone_ids))
+                await connection.execute(sa.delete(tasks).where(tasks.c.id.in_(gone_ids)))
+        return len(gone)
+
+    async def close(self) -> None:
+        await self._database.close()
+
+
+def _conditions(where: TaskFilter) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool]] = []
+    if where.tenant is not None:
+        conditions.append(tasks.c.tenant == where.tenant)
+    if where.states:
+        conditions.append(tasks.c.state.in_([state.value for state in where.states]))
+    if where.types:
+        conditions.append(tasks.c.type.in_(where.types))
+    if where.streams:
+        conditions.append(tasks.c.stream.in_(where.streams))
+    if where.submitted_after_ms is not None:
+        conditions.append(tasks.c.submitted_at_ms > where.submitted_after_ms)
+    if where.submitted_before_ms is not None:
+        conditions.append(tasks.c.submitted_at_ms < where.submitted_before_ms)
+    return conditions
+
+
+async def _attempts(connection: AsyncConnection, task_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+    query = sa.select(attempts).where(attempts.c.task_id.in_(task_ids)).order_by(attempts.c.number)
+    made: dict[str, list[Attempt]] = defaultdict(list)
+    if task_ids:
+        for row in (await connection.execute(query)).mappings():
+            made[row["task_id"]].append(rows.attempt_of(row))
+    return made

@@ -1,0 +1,109 @@
+"""The ledger's tables as queries see them. ``migrations`` creates them; a test holds the two to each other.
+
+What changes with every state (``tasks``) is kept apart from what is large: the immutable request (``bodies``) is
+written once and the result (``results``) once, so a state change rewrites a narrow row, and lists never touch results.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+tasks = sa.Table(
+    "ledger_tasks",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("stream", sa.Text, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("submitted_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("updated_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("due_at_ms", sa.BigInteger),
+    sa.Column("finished_at_ms", sa.BigInteger),
+    sa.Column("cancel_requested", sa.Boolean, nullable=False),
+    sa.Column("progress", sa.Integer, nullable=False),
+    sa.Column("error", sa.Text),
+)
+
+bodies = sa.Table(
+    "ledger_bodies",
+    metadata,
+    sa.Column("task_id", sa.Text, primary_key=True),
+    sa.Column("task", sa.Text, nullable=False),
+)
+
+results = sa.Table(
+    "ledger_results",
+    metadata,
+    sa.Column("task_id", sa.Text, primary_key=True),
+    sa.Column("result", sa.Text, nullable=False),
+)
+
+attempts = sa.Table(
+    "ledger_attempts",
+    metadata,
+    sa.Column("task_id", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("worker", sa.Text, nullable=False),
+    sa.Column("pool", sa.Text, nullable=False),
+    sa.Column("started_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("ended_at_ms", sa.BigInteger),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("error", sa.Text),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False),
+    sa.Column("embedding_tokens", sa.BigInteger, nullable=False),
+    sa.Column("model_calls", sa.BigInteger, nullable=False),
+    sa.Column("run_s", sa.Double, nullable=False),
+    sa.Column("cost_nano_usd", sa.BigInteger, nullable=False),
+    sa.Column("rolled_up", sa.Boolean, nullable=False),
+)
+
+usage_days = sa.Table(
+    "ledger_usage_days",
+    metadata,
+    sa.Column("tenant", sa.Text, primary_key=True),
+    sa.Column("type", sa.Text, primary_key=True),
+    sa.Column("day", sa.BigInteger, primary_key=True),
+    sa.Column("tasks", sa.BigInteger, nullable=False),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False),
+    sa.Column("embedding_tokens", sa.BigInteger, nullable=False),
+    sa.Column("model_calls", sa.BigInteger, nullable=False),
+    sa.Column("run_s", sa.Double, nullable=False),
+    sa.Column("cost_nano_usd", sa.BigInteger, nullable=False),
+)
+
+marks = sa.Table(
+    "ledger_marks",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+)
+
+instances = sa.Table(
+    "ledger_instances",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("pool", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("requested_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("recorded_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("instance", sa.Text, nullable=False),
+)
+
+schema = sa.Table(
+    "ledger_schema",
+    metadata,
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+)
+
+USAGE_COLUMNS = ("input_tokens", "output_tokens", "embedding_tokens", "model_calls", "run_s", "cost_nano_usd")
+
+ROLLED_UP_THROUGH = "rolled_up_through_ms"
+"""The mark up to which attempts of pruned tasks were added to ``usage_days``."""
