@@ -5,6 +5,7 @@ Later wins: the packaged ``default.yaml``, for the local profile ``local.yaml``,
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -68,10 +69,10 @@ def merged_settings(config_path: Path | None, environ: Mapping[str, str], profil
 
 def packaged_values(profile: str) -> dict[str, Any]:
     """What holds without a file of the user's."""
-    values = _packaged("default.yaml")
-    return merge(values, _packaged("local.yaml")) if profile == "local" else values
+    return merge(_packaged("default.yaml"), _packaged("local.yaml") if profile == "local" else {})
 
 
+@functools.cache
 def _packaged(name: str) -> dict[str, Any]:
     raw = resources.files("sophia.settings").joinpath(name).read_bytes()
     return parse_document(raw, f"sophia/settings/{name}").values
@@ -103,11 +104,8 @@ def _refuse(found: Iterable[Fault], user: Document) -> None:
     listed = list(found)
     if not listed:
         return
-    raise ConfigError(
-        "\n".join(describe(fault, _where(fault, user)) for fault in listed),
-        field=dotted(listed[0].path),
-        mend=listed[0].mend or None,
-    )
+    text = "\n".join(describe(fault, _where(fault, user)) for fault in listed)
+    raise ConfigError(text, field=dotted(listed[0].path))
 
 
 def _where(fault: Fault, user: Document) -> str:

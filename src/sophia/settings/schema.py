@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import re
 import textwrap
 from typing import Any
@@ -14,7 +15,7 @@ from sophia.nouns.pool import PoolSpec, Window
 from sophia.settings import model
 from sophia.settings.merge import NAMED
 
-SCHEMA_ID = "https://sophia-intel.ai/schemas/sophia.yaml/v1.json"
+SCHEMA_ID = "urn:sophia:schema:sophia.yaml:1"
 _WHOLE = frozenset({"SecretRef", "RouteRule", "ApiKey", "Window"})
 """Found in lists or standing alone: never merged with a packaged value, so always complete."""
 
@@ -62,8 +63,8 @@ def _field_notes(struct: type) -> dict[str, str]:
         return {}
     body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
     notes: dict[str, str] = {}
-    for field, note in zip(body, body[1:], strict=False):
+    for field, note in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(note, ast.Expr):
-            if isinstance(note.value, ast.Constant) and isinstance(note.value.value, str):
-                notes[field.target.id] = re.sub(r"\s+", " ", note.value.value.replace("``", "`")).strip()
+            text = ast.literal_eval(note.value) if isinstance(note.value, ast.Constant) else ""
+            notes[field.target.id] = re.sub(r"\s+", " ", text.replace("``", "`")).strip()
     return notes
