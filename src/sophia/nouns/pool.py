@@ -50,6 +50,16 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     models: tuple[str, ...] = ()
 
 
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that could be launched now."""
+
+    instance_type: str
+    region: str
+    price_usd_per_hour: float
+    available: bool | None
+    """``None``: the provider does not say."""
+
+
 class InstanceState(StrEnum):
     REQUESTED = "requested"
     BOOTING = "booting"
@@ -73,6 +83,9 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     requested_at_ms: int
     ready_at_ms: int | None = None
     idle_since_ms: int | None = None
+    draining_since_ms: int | None = None
+    silent_since_ms: int | None = None
+    """Since when it could have reported and has not; ``None`` while it reports, and while nobody can listen."""
     busy: int | None = None
     """Tasks running on it; ``None`` while it has not reported."""
     slots: int = 0

@@ -7,15 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from sophia.nouns.pool import PoolSpec
-
-
-class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    instance_type: str
-    region: str
-    price_usd_per_hour: float
-    available: bool | None
-    """``None``: the provider does not say."""
+from sophia.nouns.pool import Offer, PoolSpec
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
