@@ -54,6 +54,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
 
     lease: Lease
     outcome: AttemptOutcome
+    pool: str = ""
     usage: Usage = Usage()
     result: Any = None
     error: ErrorInfo | None = None

@@ -1,0 +1,1 @@
+"""Servers that `sophia up` and the tests start as child processes."""

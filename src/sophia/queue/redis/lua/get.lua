@@ -1,0 +1,18 @@
+-- Records of tasks. ARGV: task ids. Gives per task its fields as a flat list, with the body ('b') wherever it is; or {}.
+local answers = {}
+for i = A, #ARGV do
+  local id = ARGV[i]
+  local fields = redis.call('HGETALL', record_key(id))
+  local r = {}
+  for j = 1, #fields, 2 do r[fields[j]] = fields[j + 1] end
+  if r.s and not r.b and r.e then
+    local stream = r.q and backlog_key(r.r, r.p, r.n) or stream_key(r.r, r.p)
+    local found = redis.call('XRANGE', stream, r.e, r.e)[1]
+    if found then
+      fields[#fields + 1] = 'b'
+      fields[#fields + 1] = found[2][4]
+    end
+  end
+  answers[#answers + 1] = fields
+end
+return answers

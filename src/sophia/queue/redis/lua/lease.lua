@@ -1,0 +1,102 @@
+-- Begin attempts. ARGV: worker, pool, lease_ms, count, number of entries already read with a blocking read,
+-- those as (route, priority, entry id, task id), then the routes to serve.
+-- Gives {task id, attempt, counted attempts, body ('' when the caller has it)} each.
+local worker, pool, lease_ms, want = ARGV[A], ARGV[A + 1], tonumber(ARGV[A + 2]), tonumber(ARGV[A + 3])
+local given = tonumber(ARGV[A + 4])
+local taken = {}
+
+local function begin(route, prio, entry, id, body)
+  local key = record_key(id)
+  local r = redis.call('HMGET', key, 's', 'e', 'n', 'd')
+  -- Cancelled or moved meanwhile: whoever did that has taken the entry out and counted it.
+  if r[1] ~= 'queued' or r[2] ~= entry then return end
+  local tenant, deadline = r[3], tonumber(r[4] or '0')
+  if deadline > 0 then
+    if deadline < now then
+      local kept = remove_entry(id, route, prio, tenant, entry, 'unread')
+      local err = '{"code":"deadline_exceeded","message":"it could not start before its deadline","error_class":"permanent"}'
+      finish(limits, id, tenant, 'failed', 'task.failed', '{"error":' .. err .. '}', {'err', err, 'b', kept or ''})
+      return
+    end
+    redis.call('ZREM', STARTBY, id)
+  end
+  local attempt = redis.call('HINCRBY', key, 'a', 1)
+  local counted_attempts = redis.call('HINCRBY', key, 'c', 1)
+  redis.call('HSET', key, 's', 'running', 'w', worker, 'pl', pool, 'st', now, 'u', now)
+  redis.call('ZADD', LEASES, now + lease_ms, id)
+  count('unread', route, prio, -1)
+  count('running', route, prio, 1)
+  append_event(limits, id, tenant, 'task.running',
+    '{"attempt":' .. attempt .. ',"worker":' .. cjson.encode(worker) .. ',"pool":' .. cjson.encode(pool) .. '}')
+  changed(id)
+  taken[#taken + 1] = {id, attempt, counted_attempts, body, now}
+end
+
+-- An entry that is not ours to decode never blocks the stream: it is kept aside and acknowledged.
+local function set_aside(route, prio, entry, fields)
+  local stream = stream_key(route, prio)
+  redis.call('XADD', P .. 'poison', 'MAXLEN', '~', 1000, '*', 'stream', stream, 'entry', entry,
+    'fields', cjson.encode(fields))
+  redis.call('XACK', stream, GROUP, entry)
+  redis.call('XDEL', stream, entry)
+end
+
+local function take(route, prio, n)
+  refill(limits, route, prio, n)
+  local stream = stream_key(route, prio)
+  local read = redis.call('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', n, 'STREAMS', stream, '>')
+  if not read or not read[1] then return end
+  for _, item in ipairs(read[1][2]) do
+    local entry, f = item[1], item[2]
+    if f and f[1] == 'i' and f[3] == 'b' and redis.call('EXISTS', record_key(f[2])) == 1 then
+      begin(route, prio, entry, f[2], f[4])
+    else
+      set_aside(route, prio, entry, f or {})
+    end
+  end
+  redis.call('HSET', COUNT, 'seen:' .. route .. ':' .. prio, read[1][2][#read[1][2]][1])
+end
+
+-- Age in ms of the oldest unread entry.
+local function waiting_ms(route, prio)
+  if counted('unread', route, prio) <= 0 then return 0 end
+  local after = redis.call('HGET', COUNT, 'seen:' .. route .. ':' .. prio) or '0-0'
+  local first = redis.call('XRANGE', stream_key(route, prio), '(' .. after, '+', 'COUNT', 1)
+  if not first[1] then return 0 end
+  return now - tonumber(string.match(first[1][1], '^(%d+)'))
+end
+
+local at = A + 5
+for i = 1, given do
+  local route, prio, entry, id = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  if redis.call('EXISTS', record_key(id)) == 1 then begin(route, prio, entry, id, '')
+  else set_aside(route, prio, entry, {'i', id}) end
+  redis.call('HSET', COUNT, 'seen:' .. route .. ':' .. prio, entry)
+  at = at + 4
+end
+local routes = {}
+for i = at, #ARGV do routes[#routes + 1] = ARGV[i] end
+if #routes == 0 or #taken >= want then return taken end
+
+-- Ageing: of what can be leased now, up to half goes to those who waited too long, whatever their priority.
+local turn = redis.call('HINCRBY', COUNT, 'turn', 1)
+local for_aged = math.floor((want - #taken) / 2)
+if for_aged == 0 and turn % 2 == 0 then for_aged = want - #taken end
+local limit = #taken + for_aged
+for prio = 3, 1, -1 do
+  for _, route in ipairs(routes) do
+    while #taken < limit and waiting_ms(route, prio) > limits.age_ms do
+      local before = #taken
+      take(route, prio, 1)
+      if #taken == before then break end
+    end
+  end
+end
+for prio = 0, 3 do
+  for i = 1, #routes do
+    -- Routes of one priority take turns at being first.
+    local route = routes[(i + turn) % #routes + 1]
+    if #taken < want then take(route, prio, want - #taken) end
+  end
+end
+return taken

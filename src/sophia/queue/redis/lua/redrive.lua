@@ -1,0 +1,17 @@
+-- Queue dead tasks again, attempts counted anew. ARGV: task ids. Gives those that went.
+local went = {}
+for i = A, #ARGV do
+  local id = ARGV[i]
+  local key = record_key(id)
+  local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'b')
+  if r[1] == 'dead' and r[5] and r[5] ~= '' then
+    redis.call('ZREM', DEAD, id)
+    redis.call('HSET', key, 's', 'queued', 'u', now, 'c', 0)
+    redis.call('HDEL', key, 'b', 'f', 'err')
+    place(limits, id, r[3], r[4], r[2], r[5])
+    append_event(limits, id, r[2], 'task.queued', '{"from":"dead"}')
+    changed(id)
+    went[#went + 1] = id
+  end
+end
+return went

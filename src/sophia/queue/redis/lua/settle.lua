@@ -1,0 +1,57 @@
+-- End attempts, each at once: record, usage, acknowledgement, deletion, event, ledger change.
+-- ARGV per attempt: task id, worker, attempt, outcome, result ('' for none), error ('' for none), attempt as JSON,
+-- retry_in_ms, event data. Gives 1 applied (also when applied before), 0 fenced off.
+local STEP = 9
+local answers = {}
+for i = A, #ARGV, STEP do
+  local id, worker, attempt, outcome = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local key = record_key(id)
+  local r = redis.call('HMGET', key, 's', 'w', 'a', 'n', 'r', 'p', 'e', 'x', 'ls')
+  local mark = attempt .. ' ' .. outcome .. ' ' .. worker
+  local answer = 0
+  if r[1] == 'running' and r[2] == worker and r[3] == attempt then
+    local tenant, route, prio = r[4], r[5], r[6]
+    local result, err, data = ARGV[i + 4], ARGV[i + 5], ARGV[i + 8]
+    redis.call('ZREM', LEASES, id)
+    local body = remove_entry(id, route, prio, tenant, r[7], 'running') or ''
+    add_history(id, ARGV[i + 6])
+    redis.call('HSET', key, 'ls', mark)
+    if r[8] and (outcome == 'retrying' or outcome == 'handed_back') then outcome = 'cancelled' end
+    if outcome == 'succeeded' then
+      finish(limits, id, tenant, 'succeeded', 'task.succeeded', data, {'b', body, 'res', result})
+      redis.call('HDEL', key, 'err')
+    elseif outcome == 'failed' then
+      finish(limits, id, tenant, 'failed', 'task.failed', data, {'b', body, 'err', err})
+    elseif outcome == 'dead' then
+      finish(limits, id, tenant, 'dead', 'task.dead', data, {'b', body, 'err', err})
+      redis.call('PERSIST', key)
+      redis.call('PERSIST', P .. 'log:' .. id)
+      redis.call('ZADD', DEAD, now, id)
+    elseif outcome == 'cancelled' then
+      finish(limits, id, tenant, 'cancelled', 'task.cancelled',
+        '{"reason":' .. cjson.encode(r[8] or 'cancelled') .. '}', {'b', body})
+    elseif outcome == 'retrying' then
+      local due = now + tonumber(ARGV[i + 7])
+      redis.call('HSET', key, 's', 'retrying', 'u', now, 'b', body, 'due', due, 'err', err)
+      redis.call('HDEL', key, 'w')
+      redis.call('ZADD', DUE, due, id)
+      count('retrying', route, prio, 1)
+      append_event(limits, id, tenant, 'task.retrying', data)
+      changed(id)
+    else
+      -- Handed back: the attempt does not count, and the task goes on at once, ahead of its tenant's backlog.
+      redis.call('HINCRBY', key, 'c', -1)
+      redis.call('HSET', key, 's', 'queued', 'u', now)
+      redis.call('HDEL', key, 'w')
+      add_entry(id, route, prio, tenant, body)
+      append_event(limits, id, tenant, 'task.queued', data)
+      changed(id)
+    end
+    refill(limits, route, prio, limits.window)
+    answer = 1
+  elseif r[9] == mark then
+    answer = 1
+  end
+  answers[#answers + 1] = answer
+end
+return answers

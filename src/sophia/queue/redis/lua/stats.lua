@@ -1,0 +1,25 @@
+-- Counters of every stream and priority. ARGV: routes. Gives per stream: route, priority, waiting, running, scheduled,
+-- retrying, oldest age in ms (-1: none), first and last entry ('' for none); behind them the number of the dead.
+local answers = {}
+for i = A, #ARGV do
+  for prio = 0, 3 do
+    local route = ARGV[i]
+    local stream = stream_key(route, prio)
+    local unread, backlog = counted('unread', route, prio), counted('backlog', route, prio)
+    local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+    local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+    local age = -1
+    if unread > 0 then
+      local after = redis.call('HGET', COUNT, 'seen:' .. route .. ':' .. prio) or '0-0'
+      local head = redis.call('XRANGE', stream, '(' .. after, '+', 'COUNT', 1)[1]
+      if head then
+        local at = redis.call('HGET', record_key(head[2][2]), 'at')
+        age = now - tonumber(at or string.match(head[1], '^(%d+)'))
+      end
+    end
+    answers[#answers + 1] = {route, prio, unread + backlog, counted('running', route, prio),
+      counted('scheduled', route, prio), counted('retrying', route, prio), age,
+      first and first[1] or '', last and last[1] or ''}
+  end
+end
+return {answers, redis.call('ZCARD', DEAD)}

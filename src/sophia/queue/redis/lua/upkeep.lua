@@ -1,0 +1,115 @@
+-- One bounded pass. ARGV: limit, 1 to look for deliveries that were never begun, ms after which such a one is lost,
+-- then all routes. Gives {promoted, reclaimed, expired, dead, ms until the next known moment or -1}.
+local limit, orphans, orphan_ms = tonumber(ARGV[A]), ARGV[A + 1] == '1', ARGV[A + 2]
+local promoted, reclaimed, expired, dead = 0, 0, 0, 0
+
+local function ready(zset)
+  return redis.call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, limit)
+end
+
+for _, id in ipairs(ready(STARTBY)) do
+  redis.call('ZREM', STARTBY, id)
+  local key = record_key(id)
+  local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'e', 'c')
+  local state = r[1]
+  local waits = state == 'queued' or state == 'scheduled' or state == 'retrying'
+  if waits and tonumber(r[6]) == 0 then
+    local fields = {}
+    if state ~= 'queued' then
+      redis.call('ZREM', DUE, id)
+      count(state, r[3], r[4], -1)
+    else
+      fields = {'b', remove_waiting(id, r[3], r[4], r[2], r[5]) or ''}
+    end
+    local err = '{"code":"deadline_exceeded","message":"it could not start before its deadline","error_class":"permanent"}'
+    fields[#fields + 1] = 'err'
+    fields[#fields + 1] = err
+    finish(limits, id, r[2], 'failed', 'task.failed', '{"error":' .. err .. '}', fields)
+    expired = expired + 1
+  end
+end
+
+for _, id in ipairs(ready(DUE)) do
+  redis.call('ZREM', DUE, id)
+  local key = record_key(id)
+  local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'b')
+  if r[1] == 'scheduled' or r[1] == 'retrying' then
+    count(r[1], r[3], r[4], -1)
+    redis.call('HSET', key, 's', 'queued', 'u', now)
+    redis.call('HDEL', key, 'b', 'due')
+    place(limits, id, r[3], r[4], r[2], r[5])
+    append_event(limits, id, r[2], 'task.queued', '{"from":"' .. r[1] .. '"}')
+    changed(id)
+    promoted = promoted + 1
+  end
+end
+
+for _, id in ipairs(ready(LEASES)) do
+  redis.call('ZREM', LEASES, id)
+  local key = record_key(id)
+  local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'e', 'a', 'c', 'm', 'w', 'pl', 'st', 'x')
+  if r[1] == 'running' then
+    local tenant, route, prio, attempt = r[2], r[3], r[4], r[6]
+    local err = '{"code":"worker_lost","message":' .. cjson.encode('worker ' .. r[9] .. ' stopped answering')
+      .. ',"error_class":"retryable"}'
+    local body = remove_entry(id, route, prio, tenant, r[5], 'running') or ''
+    add_history(id, '{"number":' .. attempt .. ',"worker":' .. cjson.encode(r[9]) .. ',"pool":' .. cjson.encode(r[10])
+      .. ',"started_at_ms":' .. r[11] .. ',"ended_at_ms":' .. now .. ',"outcome":"lost","error":' .. err .. '}')
+    local data = '{"attempt":' .. attempt .. ',"error":' .. err .. '}'
+    if r[12] then
+      finish(limits, id, tenant, 'cancelled', 'task.cancelled', '{"reason":' .. cjson.encode(r[12]) .. '}', {'b', body})
+    elseif tonumber(r[7]) >= tonumber(r[8]) then
+      finish(limits, id, tenant, 'dead', 'task.dead', data, {'b', body, 'err', err})
+      redis.call('PERSIST', key)
+      redis.call('PERSIST', P .. 'log:' .. id)
+      redis.call('ZADD', DEAD, now, id)
+      dead = dead + 1
+    else
+      redis.call('HSET', key, 's', 'queued', 'u', now, 'err', err)
+      redis.call('HDEL', key, 'w')
+      add_entry(id, route, prio, tenant, body)
+      append_event(limits, id, tenant, 'task.retrying', '{"attempt":' .. attempt .. ',"retry_in_s":0,"error":' .. err .. '}')
+      changed(id)
+      reclaimed = reclaimed + 1
+    end
+  end
+end
+
+-- A worker that died between a blocking read and the begin of the attempt leaves an entry pending without a lease.
+if orphans then
+  for i = A + 3, #ARGV do
+    local route = ARGV[i]
+    for prio = 0, 3 do
+      local stream, mark = stream_key(route, prio), 'scan:' .. route .. ':' .. prio
+      local from = redis.call('HGET', COUNT, mark)
+      local pending = redis.call('XPENDING', stream, GROUP, 'IDLE', orphan_ms, from and ('(' .. from) or '-', '+', limit)
+      for _, p in ipairs(pending) do
+        local entry = p[1]
+        local item = redis.call('XRANGE', stream, entry, entry)
+        local id = item[1] and item[1][2][2]
+        local r = id and redis.call('HMGET', record_key(id), 's', 'n', 'e') or {}
+        if r[1] == 'queued' and r[3] == entry then
+          local body = remove_entry(id, route, prio, r[2], entry, 'unread')
+          add_entry(id, route, prio, r[2], body)
+          reclaimed = reclaimed + 1
+        elseif not item[1] or r[3] ~= entry then
+          redis.call('XACK', stream, GROUP, entry)
+          redis.call('XDEL', stream, entry)
+        end
+      end
+      -- Go on behind the last one next time; start over after the end.
+      if #pending == limit then redis.call('HSET', COUNT, mark, pending[#pending][1])
+      elseif from then redis.call('HDEL', COUNT, mark) end
+    end
+  end
+end
+
+local next_ms = -1
+for _, zset in ipairs({DUE, LEASES, STARTBY}) do
+  local first = redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')
+  if first[2] then
+    local wait = math.max(0, tonumber(first[2]) - now)
+    if next_ms < 0 or wait < next_ms then next_ms = wait end
+  end
+end
+return {promoted, reclaimed, expired, dead, next_ms}

@@ -1,0 +1,185 @@
+"""The producer's and reader's side of the queue on Redis."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+import redis.asyncio as aioredis
+
+from sophia.nouns.errors import Conflict
+from sophia.nouns.task import Priority, Task, TaskRecord, TaskState
+from sophia.queue.base import Receipt, StreamStats, Wait, WorkerBeat
+from sophia.queue.redis.shared import GROUP, QueueOptions, Scripts
+from sophia.redis.coalesce import Coalescer
+from sophia.redis.connection import persistently
+from sophia.redis.records import decode_record, submission_data
+
+_encode = msgspec.json.Encoder()
+_sorted = msgspec.json.Encoder(order="sorted")
+_beat = msgspec.json.Decoder(WorkerBeat)
+ID_LENGTH = 32
+
+
+class RedisTaskQueue:
+    """Implements ``TaskQueue``. Owns no connection: ``client`` is closed by whoever made it."""
+
+    def __init__(self, client: aioredis.Redis, options: QueueOptions) -> None:
+        self._scripts = Scripts(client, options)
+        self._options = options
+        self._submits: dict[str, Coalescer[Task, Receipt]] = {}
+
+    async def submit(self, tasks: Sequence[Task]) -> list[Receipt]:
+        prefixes = {self._scripts.prefix_of(task.tenant) for task in tasks}
+        if len(prefixes) > 1:
+            raise ValueError("tasks of one submission belong to one tenant")
+        (prefix,) = prefixes
+        if any(task.idempotency_key for task in tasks):
+            return await self._submit(prefix, tasks)
+        coalescer = self._submits.get(prefix)
+        if coalescer is None:
+            coalescer = self._submits[prefix] = Coalescer(lambda items: self._submit(prefix, items))
+        return await coalescer.many(tasks) if len(tasks) == 1 else await self._submit(prefix, tasks)
+
+    async def _submit(self, prefix: str, tasks: Sequence[Task]) -> list[Receipt]:
+        args: list[str | bytes | int] = []
+        for task in tasks:
+            if len(task.id) != ID_LENGTH:
+                raise ValueError(f"task ids have {ID_LENGTH} characters, not {len(task.id)}")
+            args += (
+                task.id,
+                task.tenant,
+                task.type,
+                task.route.stream,
+                int(task.priority),
+                task.run_at_ms or 0,
+                task.deadline_at_ms or 0,
+                task.max_attempts,
+                task.idempotency_key or "",
+                request_hash(task) if task.idempotency_key else "",
+                round(self._options.idempotency_ttl_s * 1000),
+                _encode.encode(submission_data(task)),
+                _encode.encode(task),
+            )
+        # Repeating it is harmless: an id that is known changes nothing.
+        answers = await persistently(lambda: self._scripts.call("submit", prefix, *args))
+        receipts = []
+        for task, (task_id, state, verdict) in zip(tasks, answers, strict=True):
+            if verdict == b"conflict":
+                raise Conflict(
+                    f"the idempotency key {task.idempotency_key!r} was used for another request, which made task "
+                    f"{task_id.decode()}",
+                    field="Idempotency-Key",
+                    mend="send the same request again, or a new key",
+                )
+            receipts.append(
+                Receipt(
+                    task_id=task_id.decode(),
+                    state=TaskState(state.decode()) if state else TaskState.QUEUED,
+                    duplicate=verdict == b"same" and task_id.decode() != task.id,
+                )
+            )
+        return receipts
+
+    async def get(self, task_ids: Sequence[str]) -> list[TaskRecord | None]:
+        found: dict[str, TaskRecord] = {}
+        for prefix in self._scripts.prefixes:
+            missing = [task_id for task_id in task_ids if task_id not in found]
+            if not missing:
+                break
+            answers = await persistently(lambda p=prefix, m=missing: self._scripts.call("get", p, *m))  # type: ignore[misc]
+            for task_id, fields in zip(missing, answers, strict=True):
+                record = decode_record(fields)
+                if record is not None:
+                    found[task_id] = record
+        return [found.get(task_id) for task_id in task_ids]
+
+    async def cancel(self, task_id: str, reason: str) -> TaskRecord | None:
+        for prefix in self._scripts.prefixes:
+            if await persistently(lambda p=prefix: self._scripts.call("cancel", p, task_id, reason)):  # type: ignore[misc]
+                break
+        return (await self.get([task_id]))[0]
+
+    async def wait_of(self, task_id: str) -> Wait | None:
+        for prefix in self._scripts.prefixes:
+            answer = await persistently(lambda p=prefix: self._scripts.call("wait", p, task_id))  # type: ignore[misc]
+            if answer:
+                state, stream, priority, due, ahead = answer
+                return Wait(
+                    state=TaskState(state.decode()),
+                    ahead=ahead if ahead >= 0 else None,
+                    due_at_ms=int(due) if due else None,
+                    stream=stream.decode(),
+                    priority=Priority(int(priority)).label,
+                )
+        return None
+
+    async def stats(self) -> list[StreamStats]:
+        rows: dict[tuple[str, int], StreamStats] = {}
+        for prefix in self._scripts.prefixes:
+            answers, _dead = await persistently(
+                lambda p=prefix: self._scripts.call("stats", p, *self._options.streams)  # type: ignore[misc]
+            )
+            for stream, priority, waiting, running, delayed, retrying, age_ms, first, last in answers:
+                key = (stream.decode(), int(priority))
+                row = StreamStats(
+                    stream=key[0],
+                    priority=Priority(key[1]).label,
+                    waiting=waiting,
+                    running=running,
+                    delayed=delayed,
+                    retrying=retrying,
+                    oldest_age_s=age_ms / 1000 if age_ms >= 0 else None,
+                    first_entry=first.decode() or None,
+                    last_entry=last.decode() or None,
+                    groups=(GROUP,),
+                )
+                rows[key] = _merged(rows[key], row) if key in rows else row
+        return list(rows.values())
+
+    async def workers(self) -> list[WorkerBeat]:
+        answers = await persistently(lambda: self._scripts.call("workers", self._scripts.prefixes[0]))
+        return [
+            msgspec.structs.replace(_beat.decode(report), seen_at_ms=int(seen_at_ms)) for seen_at_ms, report in answers
+        ]
+
+    async def close(self) -> None:
+        for coalescer in self._submits.values():
+            await coalescer.close()
+
+
+def request_hash(task: Task) -> str:
+    """Digest of everything a caller asked for; equal requests have equal digests whatever the order of their keys."""
+    asked = (
+        task.type,
+        task.payload,
+        task.tier,
+        task.priority,
+        msgspec.to_builtins(task.budget),
+        task.run_at_ms,
+        task.deadline_at_ms,
+        task.timeout_s,
+        task.max_attempts,
+        task.labels,
+    )
+    return hashlib.sha256(_sorted.encode(asked)).hexdigest()[:32]
+
+
+def _merged(a: StreamStats, b: StreamStats) -> StreamStats:
+    """One stream over two partitions."""
+
+    def total(x: int | None, y: int | None) -> int | None:
+        return None if x is None or y is None else x + y
+
+    ages = [age for age in (a.oldest_age_s, b.oldest_age_s) if age is not None]
+    return msgspec.structs.replace(
+        a,
+        waiting=total(a.waiting, b.waiting),
+        running=total(a.running, b.running),
+        delayed=total(a.delayed, b.delayed),
+        retrying=total(a.retrying, b.retrying),
+        oldest_age_s=max(ages) if ages else None,
+        first_entry=min(filter(None, (a.first_entry, b.first_entry)), default=None),
+        last_entry=max(filter(None, (a.last_entry, b.last_entry)), default=None),
+    )

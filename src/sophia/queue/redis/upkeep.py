@@ -1,0 +1,113 @@
+"""The router's side of the queue on Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import redis.asyncio as aioredis
+
+from sophia.nouns.task import TaskRecord
+from sophia.queue.base import Change, UpkeepReport
+from sophia.queue.redis.producer import RedisTaskQueue
+from sophia.queue.redis.shared import QueueOptions, Scripts
+from sophia.redis.connection import persistently, translated
+
+STOP_REQUEST_TTL_S = 3_600
+
+
+class RedisUpkeep:
+    """Implements ``QueueUpkeep``. ``blocking`` is a second client for reads that wait."""
+
+    def __init__(self, client: aioredis.Redis, blocking: aioredis.Redis, options: QueueOptions) -> None:
+        self._scripts = Scripts(client, options)
+        self._client = client
+        self._blocking = blocking
+        self._options = options
+        self._queue = RedisTaskQueue(client, options)
+        self._passes = 0
+
+    async def upkeep(self, limit: int) -> UpkeepReport:
+        promoted = reclaimed = expired = dead = 0
+        next_ms: int | None = None
+        # The scan for lost deliveries looks at every stream, so it is made on every fifth pass only.
+        orphans = self._passes % 5 == 0
+        self._passes += 1
+        for prefix in self._scripts.prefixes:
+            answer = await persistently(
+                lambda p=prefix: self._scripts.call(  # type: ignore[misc]
+                    "upkeep",
+                    p,
+                    limit,
+                    int(orphans),
+                    round(self._options.lease_s * 1000),
+                    *self._options.streams,
+                )
+            )
+            promoted += answer[0]
+            reclaimed += answer[1]
+            expired += answer[2]
+            dead += answer[3]
+            if answer[4] >= 0:
+                next_ms = answer[4] if next_ms is None else min(next_ms, answer[4])
+        return UpkeepReport(
+            promoted=promoted,
+            reclaimed=reclaimed,
+            expired=expired,
+            dead=dead,
+            next_due_in_s=None if next_ms is None else next_ms / 1000,
+        )
+
+    async def changes(self, limit: int, wait_s: float) -> list[Change]:
+        keys = [f"{prefix}:changes" for prefix in self._scripts.prefixes]
+        command = (
+            *("XREAD", "COUNT", limit, "BLOCK", max(1, round(wait_s * 1000)), "STREAMS"),
+            *keys,
+            *("0" for _ in keys),
+        )
+        async with translated():
+            answer = await self._blocking.execute_command(*command)
+        return [
+            Change(token=f"{key.decode()} {entry.decode()}", task_id=fields[b"i"].decode())
+            for key, entries in answer or ()
+            for entry, fields in entries
+        ]
+
+    async def acknowledge(self, changes: Sequence[Change]) -> None:
+        by_key: dict[str, list[str]] = {}
+        for change in changes:
+            key, _, entry = change.token.partition(" ")
+            by_key.setdefault(key, []).append(entry)
+        for key, entries in by_key.items():
+            await persistently(lambda k=key, e=entries: self._client.xdel(k, *e))  # type: ignore[misc]
+
+    async def request_stop(self, worker: str) -> None:
+        key = f"{self._scripts.prefixes[0]}:stop:{worker}"
+        await persistently(lambda: self._client.set(key, "1", ex=STOP_REQUEST_TTL_S))
+
+    async def lead(self, name: str, holder: str, ttl_s: float) -> bool:
+        # Not repeated on trouble: a leader that cannot reach Redis must not believe it leads.
+        async with translated():
+            answer = await self._scripts.call(
+                "lead", self._scripts.prefixes[0], name, holder, max(1, round(ttl_s * 1000))
+            )
+        return bool(answer)
+
+    async def resign(self, name: str, holder: str) -> None:
+        async with translated():
+            await self._scripts.call("lead", self._scripts.prefixes[0], name, holder, 0)
+
+    async def dead(self, limit: int) -> list[TaskRecord]:
+        ids: list[str] = []
+        for prefix in self._scripts.prefixes:
+            found = await persistently(
+                lambda p=prefix: self._client.zrange(f"{p}:dead", 0, limit - 1, desc=True)  # type: ignore[misc]
+            )
+            ids += [task_id.decode() for task_id in found]
+        return [record for record in await self._queue.get(ids[:limit]) if record is not None]
+
+    async def redrive(self, task_ids: Sequence[str]) -> list[str]:
+        went: list[str] = []
+        for prefix in self._scripts.prefixes:
+            answer = await persistently(lambda p=prefix: self._scripts.call("redrive", p, *task_ids))  # type: ignore[misc]
+            went += [task_id.decode() for task_id in answer]
+        return went

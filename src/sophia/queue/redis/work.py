@@ -1,0 +1,246 @@
+"""The worker's side of the queue on Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import redis.asyncio as aioredis
+from redis import exceptions as driver
+
+from sophia.nouns.task import Attempt, AttemptOutcome, Task
+from sophia.queue.base import Emission, Lease, LeaseStatus, Settlement, WorkerBeat
+from sophia.queue.redis.shared import GROUP, PRIORITIES, QueueOptions, Scripts
+from sophia.redis.coalesce import Coalescer
+from sophia.redis.connection import persistently, translated
+
+_encode = msgspec.json.Encoder()
+_task = msgspec.json.Decoder(Task)
+BEAT_TTL_S = 35.0
+LONGEST_BLOCK_S = 55.0
+"""Blocking reads end before common idle time-outs of 60 s cut the connection."""
+
+Item = TypeVar("Item")
+Entry = tuple[str, int, str, str, bytes]
+"""Stream, priority, entry id, task id, body."""
+
+
+class RedisWorkQueue:
+    """Implements ``WorkQueue``. ``blocking`` is a second client whose reply time-out is above ``LONGEST_BLOCK_S``."""
+
+    def __init__(self, client: aioredis.Redis, blocking: aioredis.Redis, options: QueueOptions) -> None:
+        self._scripts = Scripts(client, options)
+        self._blocking = blocking
+        self._options = options
+        self._lease_ms = round(options.lease_s * 1000)
+        self._pools: dict[str, str] = {}
+        self._reads: dict[tuple[str, str], asyncio.Task[list[Entry]]] = {}
+        self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle)
+        self._emits: Coalescer[Emission, bool] = Coalescer(self._emit)
+
+    async def lease(self, worker: str, streams: Sequence[str], count: int, wait_s: float) -> list[Lease]:
+        leases: list[Lease] = []
+        for prefix in self._scripts.prefixes:
+            if len(leases) < count:
+                given = self._taken_read(worker, prefix)
+                leases += await self._begin(prefix, worker, streams, count - len(leases), given)
+        if leases or wait_s <= 0:
+            return leases
+        reads = [self._read(worker, prefix, streams, wait_s) for prefix in self._scripts.prefixes]
+        # A read goes on when nobody waits for it any more: what it then brings is begun by the next call.
+        await asyncio.wait(reads, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        for prefix in self._scripts.prefixes:
+            given = self._taken_read(worker, prefix)
+            if given and len(leases) < count:
+                leases += await self._begin(prefix, worker, streams, count - len(leases), given)
+        return leases
+
+    async def _begin(
+        self, prefix: str, worker: str, streams: Sequence[str], count: int, given: Sequence[Entry]
+    ) -> list[Lease]:
+        args: list[Any] = [worker, self._pools.get(worker, ""), self._lease_ms, count, len(given)]
+        for stream, priority, entry, task_id, _ in given:
+            args += (stream, priority, entry, task_id)
+        bodies = {task_id: body for _, _, _, task_id, body in given}
+        async with translated():
+            answers = await self._scripts.call("lease", prefix, *args, *streams)
+        return [
+            Lease(
+                task=_task.decode(body or bodies[task_id.decode()]),
+                attempt=attempt,
+                attempts_counted=counted,
+                worker=worker,
+                leased_at_ms=now_ms,
+            )
+            for task_id, attempt, counted, body, now_ms in answers
+        ]
+
+    def _taken_read(self, worker: str, prefix: str) -> list[Entry]:
+        read = self._reads.get((worker, prefix))
+        if read is None or not read.done():
+            return []
+        del self._reads[worker, prefix]
+        return read.result()
+
+    def _read(self, worker: str, prefix: str, streams: Sequence[str], wait_s: float) -> asyncio.Task[list[Entry]]:
+        key = (worker, prefix)
+        if key not in self._reads:
+            self._reads[key] = asyncio.create_task(self._blocking_read(worker, prefix, streams, wait_s))
+        return self._reads[key]
+
+    async def _blocking_read(self, worker: str, prefix: str, streams: Sequence[str], wait_s: float) -> list[Entry]:
+        """One entry of each stream at most: what else waits is leased by priority right after."""
+        keys = [f"{prefix}:stream:{stream}:{priority}" for stream in streams for priority in range(PRIORITIES)]
+        block_ms = max(1, round(min(wait_s, LONGEST_BLOCK_S) * 1000))
+        command = (
+            *("XREADGROUP", "GROUP", GROUP, worker, "COUNT", 1, "BLOCK", block_ms, "STREAMS"),
+            *keys,
+            *(">" for _ in keys),
+        )
+        async with translated():
+            try:
+                answer = await self._blocking.execute_command(*command)
+            except driver.ResponseError as error:
+                if "NOGROUP" not in str(error):
+                    raise
+                await self._scripts.ensure_groups(prefix, self._options.streams)
+                return []
+        return list(_entries(prefix, answer))
+
+    async def extend(self, leases: Sequence[Lease]) -> list[LeaseStatus]:
+        statuses: list[LeaseStatus] = []
+        for prefix, group in self._by_prefix(leases, lambda lease: lease):
+            by_worker: defaultdict[str, list[Lease]] = defaultdict(list)
+            for lease in group:
+                by_worker[lease.worker].append(lease)
+            for worker, held in by_worker.items():
+                args: list[Any] = [worker, self._lease_ms]
+                for lease in held:
+                    args += (lease.task.id, lease.attempt)
+                answers = await persistently(lambda p=prefix, a=args: self._scripts.call("extend", p, *a))  # type: ignore[misc]
+                statuses += [
+                    LeaseStatus(task_id=lease.task.id, held=answer > 0, cancel_requested=answer == 2)
+                    for lease, answer in zip(held, answers, strict=True)
+                ]
+        return statuses
+
+    async def emit(self, emissions: Sequence[Emission]) -> list[bool]:
+        return await self._emits.many(emissions)
+
+    async def _emit(self, emissions: list[Emission]) -> list[bool]:
+        # Not repeated when a reply is lost: an event that is missing is better than one that is there twice.
+        return await self._fenced("emit", emissions, _emission_args, translated_call)
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        return await self._settles.many(settlements)
+
+    async def _settle(self, settlements: list[Settlement]) -> list[bool]:
+        return await self._fenced("settle", settlements, _settlement_args, persistently)
+
+    async def _fenced(
+        self,
+        script: str,
+        items: Sequence[Item],
+        to_args: Callable[[Item], tuple[Any, ...]],
+        call: Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]],
+    ) -> list[bool]:
+        answered: dict[int, bool] = {}
+        for prefix, group in self._by_prefix(list(enumerate(items)), lambda pair: pair[1].lease):  # type: ignore[attr-defined]
+            args = [arg for _, item in group for arg in to_args(item)]
+            answers = await call(lambda p=prefix, a=args: self._scripts.call(script, p, *a))  # type: ignore[misc]
+            answered.update((index, answer == 1) for (index, _), answer in zip(group, answers, strict=True))
+        return [answered[index] for index in range(len(items))]
+
+    def _by_prefix(self, items: Sequence[Item], lease_of: Callable[[Item], Lease]) -> Iterable[tuple[str, list[Item]]]:
+        groups: defaultdict[str, list[Item]] = defaultdict(list)
+        for item in items:
+            groups[self._scripts.prefix_of(lease_of(item).task.tenant)].append(item)
+        return groups.items()
+
+    async def beat(self, beat: WorkerBeat) -> bool:
+        self._pools[beat.worker] = beat.pool
+        answer = await persistently(
+            lambda: self._scripts.call(
+                "beat", self._scripts.prefixes[0], beat.worker, _encode.encode(beat), round(BEAT_TTL_S * 1000)
+            )
+        )
+        return bool(answer)
+
+    async def leave(self, worker: str) -> None:
+        """Say goodbye: hand back what a blocking read brought too late, and give up the consumer's name."""
+        for prefix in self._scripts.prefixes:
+            read = self._reads.pop((worker, prefix), None)
+            if read is not None:
+                await asyncio.wait({read}, timeout=0.05)
+                if read.done() and not read.cancelled() and read.exception() is None and read.result():
+                    leases = await self._begin(prefix, worker, (), len(read.result()), read.result())
+                    await self.settle(
+                        [Settlement(lease=lease, outcome=AttemptOutcome.HANDED_BACK) for lease in leases]
+                    )
+                read.cancel()
+            await persistently(
+                lambda p=prefix: self._scripts.call("leave", p, worker, *self._options.streams)  # type: ignore[misc]
+            )
+
+    async def close(self) -> None:
+        for read in self._reads.values():
+            read.cancel()
+        await asyncio.gather(*self._reads.values(), return_exceptions=True)
+        self._reads.clear()
+        await self._emits.close()
+        await self._settles.close()
+
+
+async def translated_call(call: Callable[[], Awaitable[Any]]) -> Any:
+    async with translated():
+        return await call()
+
+
+def _entries(prefix: str, answer: Any) -> Iterable[Entry]:
+    for key, items in answer or ():
+        stream, _, priority = key.decode().removeprefix(f"{prefix}:stream:").rpartition(":")
+        for entry, fields in items:
+            task_id = fields.get(b"i", b"").decode(errors="replace")
+            yield stream, int(priority), entry.decode(), task_id, fields.get(b"b", b"")
+
+
+def _emission_args(emission: Emission) -> tuple[Any, ...]:
+    lease = emission.lease
+    return (lease.task.id, lease.worker, lease.attempt, emission.kind, _encode.encode(emission.data))
+
+
+def _settlement_args(settlement: Settlement) -> tuple[Any, ...]:
+    lease, outcome = settlement.lease, settlement.outcome
+    error = _encode.encode(settlement.error) if settlement.error is not None else b""
+    attempt = Attempt(
+        number=lease.attempt,
+        worker=lease.worker,
+        pool=settlement.pool,
+        started_at_ms=lease.leased_at_ms,
+        # The server's start plus the worker's monotonic duration: workers' wall clocks may drift.
+        ended_at_ms=lease.leased_at_ms + round(settlement.usage.run_s * 1000),
+        outcome=outcome,
+        error=settlement.error,
+        usage=settlement.usage,
+    )
+    data: dict[str, Any] = {"attempt": lease.attempt, "usage": settlement.usage}
+    if settlement.error is not None:
+        data["error"] = settlement.error
+    if outcome is AttemptOutcome.RETRYING:
+        data["retry_in_s"] = settlement.retry_in_s
+    if outcome is AttemptOutcome.HANDED_BACK:
+        data["from"] = "handed_back"
+    return (
+        lease.task.id,
+        lease.worker,
+        lease.attempt,
+        outcome.value,
+        _encode.encode(settlement.result) if settlement.result is not None else b"",
+        error,
+        _encode.encode(attempt),
+        max(0, round(settlement.retry_in_s * 1000)),
+        _encode.encode(data),
+    )

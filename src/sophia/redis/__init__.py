@@ -1,0 +1,1 @@
+"""Redis plumbing that the queue and the event log share."""

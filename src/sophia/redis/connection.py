@@ -1,0 +1,108 @@
+"""One connection policy for everything that talks to Redis: bounded waits, typed errors, scripts that load themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import redis.asyncio as aioredis
+from redis import exceptions as driver
+
+from sophia.nouns.errors import ConfigError, SophiaError, StorageFull, Unavailable
+
+CONNECT_TIMEOUT_S = 5.0
+REPLY_TIMEOUT_S = 10.0
+# A restarting server loads its append-only file first; callers wait that out for a little while.
+RETRY_FOR_S = 3.0
+
+T = TypeVar("T")
+
+
+def connect(url: str, *, max_connections: int = 32, reply_timeout_s: float = REPLY_TIMEOUT_S) -> aioredis.Redis:
+    """A client for ``redis://``, ``rediss://`` or ``unix://`` URLs. Opens nothing yet.
+
+    The driver's own retries are off: a command whose reply was lost is only repeated where that is harmless.
+    """
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+
+    try:
+        return aioredis.Redis.from_url(
+            url,
+            decode_responses=False,
+            socket_timeout=reply_timeout_s,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            max_connections=max_connections,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"the Redis URL is not understood: {error}", mend="redis://, rediss:// or unix:///path"
+        ) from error
+
+
+def translate(error: Exception) -> SophiaError:
+    """A driver's error as one of ours."""
+    if isinstance(error, driver.AuthenticationError | driver.NoPermissionError):
+        return ConfigError("Redis refused the credentials", mend="check the user and password in the Redis URL")
+    if isinstance(error, driver.OutOfMemoryError):
+        return StorageFull("Redis has reached its memory limit")
+    text = str(error)
+    if "MISCONF" in text or "No space left" in text:
+        return StorageFull("Redis cannot write to its disk; nothing was accepted")
+    if text.startswith("READONLY"):
+        return Unavailable("Redis is a read-only replica at the moment")
+    if isinstance(error, driver.ConnectionError | driver.TimeoutError | OSError):
+        return Unavailable("Redis does not answer")
+    return Unavailable(f"Redis answered with an error: {text}")
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    try:
+        yield
+    except (driver.RedisError, OSError) as error:
+        raise translate(error) from error
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the server may answer a moment later: cut connections, and a server that still loads its data."""
+    return isinstance(error, driver.ConnectionError | driver.TimeoutError | driver.BusyLoadingError | OSError) and not (
+        isinstance(error, driver.AuthenticationError)
+    )
+
+
+async def persistently(call: Callable[[], Awaitable[T]], *, for_s: float = RETRY_FOR_S) -> T:
+    """Repeat a harmless call over connection trouble for ``for_s`` seconds; other errors come through at once."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + for_s
+    pause = 0.05
+    while True:
+        try:
+            return await call()
+        except (driver.RedisError, OSError) as error:
+            if not is_transient(error) or loop.time() + pause > until:
+                raise translate(error) from error
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        pause = min(pause * 2, 0.8)
+
+
+class Script:
+    """A Lua script called by its digest; sent in full only when the server does not know it."""
+
+    def __init__(self, client: aioredis.Redis, source: str) -> None:
+        self._client = client
+        self._source = source
+        self._sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, key: str, args: Sequence[Any]) -> Any:
+        """One call on one key's slot. Raises the driver's errors."""
+        try:
+            return await self._client.execute_command("EVALSHA", self._sha, 1, key, *args)
+        except driver.NoScriptError:
+            return await self._client.execute_command("EVAL", self._source, 1, key, *args)

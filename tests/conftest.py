@@ -1,0 +1,7 @@
+"""Fixtures for every test. Each comes from the module of `tests.support` that is named here."""
+
+from __future__ import annotations
+
+from tests.support.servers import blocking_client, own_redis, redis_client, redis_server_url, redis_url
+
+__all__ = ["blocking_client", "own_redis", "redis_client", "redis_server_url", "redis_url"]

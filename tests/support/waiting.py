@@ -1,0 +1,23 @@
+"""Waiting for conditions instead of sleeping."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+
+async def eventually(condition: Callable[[], Any | Awaitable[Any]], timeout_s: float = 5.0) -> Any:
+    """Give the first true value of ``condition``; fail after ``timeout_s`` with the last value seen."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + timeout_s
+    while True:
+        value = condition()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return value
+        if loop.time() > until:
+            raise AssertionError(f"still {value!r} after {timeout_s:g} s")
+        await asyncio.sleep(0.02)
