@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import sys
 import threading
@@ -10,14 +9,10 @@ import threading
 from sophia.inference import llama_server
 from sophia.settings.model import LlamaSettings
 
-PR_SET_PDEATHSIG = 1
 LLAMA = LlamaSettings(context_tokens=4096, parallel=4, threads=1)
 
 
 def main(kind: str, port: int) -> None:
-    if sys.platform == "linux":
-        # A test run that is killed must not leave servers behind.
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -16,6 +16,7 @@ from typing import IO
 import pytest
 import pytest_asyncio
 
+from sophia.embedded.child import dies_with_parent
 from sophia.inference.base import Embedder
 from sophia.inference.directory import ModelDirectory
 from sophia.settings.load import merged_settings
@@ -51,6 +52,7 @@ def model_server(kind: str) -> Iterator[str]:
             cwd=REPOSITORY,
             stdout=log,
             stderr=subprocess.STDOUT,
+            preexec_fn=dies_with_parent(),
         )
         try:
             _wait_for_health(process, port, log)
