@@ -134,7 +134,7 @@ class ModelSettings(Section, frozen=True, kw_only=True):
     in use serves; models that only ``sophia.yaml`` has come before the packaged ones."""
     context_tokens: CountFrom1 | None = None
     max_output_tokens: CountFrom1 | None = None
-    """Caps ``tasks.*.max_tokens`` where this model serves the task type by default: a small model loops when let run."""
+    """Caps ``tasks.*.max_tokens`` where a payload names no number of its own: a small model loops when let run."""
     dimensions: CountFrom1 | None = None
     usd_per_1k_input_tokens: NotNegative = 0.0
     usd_per_1k_output_tokens: NotNegative = 0.0

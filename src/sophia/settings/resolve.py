@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 
 from sophia.nouns.errors import ConfigError
-from sophia.nouns.task import TaskType, Tier
+from sophia.nouns.task import Tier
 from sophia.settings.document import dotted
 from sophia.settings.loaded import Loaded, ResolvedProvider, TenantKey
-from sophia.settings.model import HandlerDefaults, ProviderSettings, SecretRef, Settings
+from sophia.settings.model import ProviderSettings, SecretRef, Settings
 
 EMBEDDED_KINDS = frozenset({"llama_embedded", "onnx_embedded"})
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
@@ -65,7 +65,7 @@ def resolve(settings: Settings, environ: Mapping[str, str], *, config_path: Path
     if missing.problems:
         raise ConfigError("\n".join(missing.problems), mend="set the variable, or change the reference in sophia.yaml")
     return Loaded(
-        settings=with_effective_tasks(settings, _usable_models(settings, providers)),
+        settings=with_effective_tasks(settings, usable_models(settings, providers)),
         config_path=config_path,
         data_dir=data_dir,
         redis_url=redis_url,
@@ -117,7 +117,7 @@ def _provider(name: str, provider: ProviderSettings, missing: _Missing) -> Resol
     return ResolvedProvider(name=name, settings=provider, base_url=base_url, headers=headers)
 
 
-def _usable_models(settings: Settings, providers: Mapping[str, ResolvedProvider]) -> frozenset[str]:
+def usable_models(settings: Settings, providers: Mapping[str, ResolvedProvider]) -> frozenset[str]:
     """Models that can be served: by a provider in use, or by an embedded one, which may only not be up yet."""
     usable = set(providers) | {name for name, p in settings.providers.items() if p.kind in EMBEDDED_KINDS}
     return frozenset(name for name, model in settings.models.items() if usable & model.providers.keys())
@@ -132,14 +132,11 @@ def model_of_tier(settings: Settings, usable: frozenset[str], kind: str, tier: T
 
 
 def with_effective_tasks(settings: Settings, usable: frozenset[str]) -> Settings:
-    """Default models that nobody serves give way to the tier; token defaults respect the model that will answer."""
-    tasks: dict[str, HandlerDefaults] = {}
-    for name, defaults in settings.tasks.items():
-        kind = "embedding" if name == TaskType.BATCH_EMBEDDING else "chat"
-        model = defaults.model if defaults.model in usable else None
-        answering = model or model_of_tier(settings, usable, kind, Tier.FAST)
-        cap = settings.models[answering].max_output_tokens if answering else None
-        tasks[name] = msgspec.structs.replace(
-            defaults, model=model, max_tokens=min(defaults.max_tokens, cap or defaults.max_tokens)
-        )
-    return msgspec.structs.replace(settings, tasks=tasks)
+    """Default models that nobody serves give way to the tier's model."""
+    return msgspec.structs.replace(
+        settings,
+        tasks={
+            name: defaults if defaults.model in usable else msgspec.structs.replace(defaults, model=None)
+            for name, defaults in settings.tasks.items()
+        },
+    )
