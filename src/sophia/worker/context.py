@@ -48,4 +48,3 @@ class TaskContext(Protocol):
 
 Handler = Callable[[TaskContext, Any], Awaitable[msgspec.Struct]]
 """Takes the context and the decoded payload struct of its type; returns the result struct of its type."""
-

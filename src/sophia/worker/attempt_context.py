@@ -1,0 +1,158 @@
+"""One attempt, as its handler sees it: metered model calls within the budget, and a live view of the work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, cast
+
+from sophia.inference.base import ChatAnswer, ChatDelta, EmbeddingAnswer, ModelCard, Models
+from sophia.nouns.clock import Clock
+from sophia.nouns.errors import InvalidResult, SophiaError, Unavailable
+from sophia.nouns.event import EventKind
+from sophia.nouns.task import Task
+from sophia.nouns.usage import Usage
+from sophia.settings.model import HandlerDefaults, Settings
+from sophia.worker.defaults import answer_tokens
+from sophia.worker.metering import Call, Meter, estimated_prompt_tokens, estimated_tokens
+from sophia.worker.output_stream import OutputStream
+
+Emit = Callable[[str, dict[str, Any]], Awaitable[None]]
+"""Takes an event's kind and data."""
+
+
+class AttemptContext:
+    """Implements ``worker.context.TaskContext`` over the configured models.
+
+    ``spent_before`` is the usage of the task's earlier attempts: it counts against the budget.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        attempt: int,
+        settings: Settings,
+        models: Models,
+        emit: Emit,
+        clock: Clock,
+        *,
+        spent_before: Usage = Usage(),  # noqa: B008  (frozen)
+    ) -> None:
+        self.task = task
+        self.attempt = attempt
+        self.settings = settings
+        self._models = models
+        self._emit = emit
+        self._meter = Meter(task.budget, clock, spent_before)
+        self._offset = 0
+        self._showing = asyncio.Lock()
+
+    @property
+    def usage(self) -> Usage:
+        """Spent by this attempt until now, running calls included."""
+        return self._meter.usage
+
+    async def progress(self, done: int, total: int, note: str = "") -> None:
+        await self._emit(EventKind.TASK_PROGRESS, {"done": done, "total": total, "note": note, "attempt": self.attempt})
+
+    def card(self, model: str | None, kind: str) -> ModelCard:
+        """The named model; else the task type's default, where a provider in use serves it; else the tier's."""
+        return self._models.resolve(model or self._default_model(kind), kind=kind, tier=self.task.tier)
+
+    async def chat(
+        self,
+        messages: Sequence[dict[str, Any]],
+        *,
+        model: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        json_schema: dict[str, Any] | None = None,
+        show: bool = True,
+    ) -> ChatAnswer:
+        card = self.card(model, "chat")
+        prompt_tokens = estimated_prompt_tokens(messages)
+        wanted = answer_tokens(self.settings, self.task, card, prompt_tokens, max_tokens)
+        call, allowed = self._meter.open_chat(card, prompt_tokens, wanted)
+        params = {
+            "max_tokens": allowed,
+            "temperature": self._defaults.temperature if temperature is None else temperature,
+            "json_schema": json_schema,
+        }
+        async with self._metered(call):
+            return await self._stream(card, call, self._models.stream_chat(card, messages, **params), show=show)
+
+    async def embed(self, texts: Sequence[str], *, model: str | None = None) -> EmbeddingAnswer:
+        limit = self.settings.embedding.batch_texts
+        if len(texts) > limit:
+            raise ValueError(f"{len(texts)} texts in one call, at most {limit} are allowed")
+        card = self.card(model, "embedding")
+        cut = self.settings.embedding.max_tokens
+        call = self._meter.open_embedding(card, sum(min(estimated_tokens(text), cut) for text in texts))
+        async with self._metered(call):
+            answer = await self._models.embed(card, texts)
+            call.finished(answer.usage)
+        if len(answer.vectors) != len(texts):
+            raise InvalidResult(f"{card.id} gave {len(answer.vectors)} vectors for {len(texts)} texts")
+        return answer
+
+    @property
+    def _defaults(self) -> HandlerDefaults:
+        return self.settings.tasks[self.task.type]
+
+    def _default_model(self, kind: str) -> str | None:
+        name = self._defaults.model
+        served = any(card.id == name and card.kind == kind for card in self._models.cards())
+        return name if served else None
+
+    @asynccontextmanager
+    async def _metered(self, call: Call) -> AsyncIterator[None]:
+        """Settle the call however it ends, and hold it to ``max_run_s`` and the other caps."""
+        limit = asyncio.timeout(self._meter.run_left_s())
+        try:
+            async with limit:
+                yield
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise self._meter.run_exceeded() from error
+        except SophiaError:
+            call.refused()
+            raise
+        finally:
+            self._meter.close(call)
+        self._meter.check()
+
+    async def _stream(self, card: ModelCard, call: Call, deltas: AsyncIterator[ChatDelta], *, show: bool) -> ChatAnswer:
+        if not show:
+            return await self._collect(card, call, deltas, lambda text: None)
+        async with self._showing:
+            output = OutputStream(self._show, self._offset)
+            try:
+                async with output:
+                    return await self._collect(card, call, deltas, output.add)
+            finally:
+                self._offset = output.offset
+
+    async def _collect(
+        self, card: ModelCard, call: Call, deltas: AsyncIterator[ChatDelta], add: Callable[[str], None]
+    ) -> ChatAnswer:
+        pieces: list[str] = []
+        finish_reason: str | None = None
+        usage: Usage | None = None
+        # Closing is what stops the generation upstream when this attempt is cancelled.
+        async with aclosing(cast("AsyncGenerator[ChatDelta, None]", deltas)) as open_deltas:
+            async for delta in open_deltas:
+                if delta.text:
+                    call.received(delta.text)
+                    pieces.append(delta.text)
+                    add(delta.text)
+                finish_reason = delta.finish_reason or finish_reason
+                usage = delta.usage or usage
+        if finish_reason is None:
+            raise Unavailable(f"{card.id} broke off in the middle of its answer")
+        call.finished(usage)
+        return ChatAnswer(text="".join(pieces), finish_reason=finish_reason, model=card.id, usage=call.usage)
+
+    async def _show(self, text: str, offset: int) -> None:
+        await self._emit(EventKind.TASK_OUTPUT, {"text": text, "offset": offset, "attempt": self.attempt})

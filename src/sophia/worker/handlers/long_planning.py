@@ -1,0 +1,128 @@
+"""``long_planning``: a goal becomes an ordered plan with dependencies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sophia.inference.base import ChatAnswer
+from sophia.nouns.errors import InvalidResult
+from sophia.nouns.payloads import LongPlanning, Plan
+from sophia.worker.context import TaskContext
+from sophia.worker.defaults import answer_tokens
+from sophia.worker.handlers.json_answers import read_json
+from sophia.worker.handlers.plan_draft import (
+    Draft,
+    Size,
+    dependency_faults,
+    dependency_schema,
+    ordered,
+    plan_schema,
+    size_for,
+    step_faults,
+    with_dependencies,
+)
+from sophia.worker.metering import estimated_prompt_tokens
+
+SYSTEM = (
+    "You plan work. Break the goal into concrete steps that together reach it, in the order they are done. "
+    'Answer with JSON only: {"steps": [{"id": 1, "title": "…", "description": "…", "depends_on": []}, …]}. '
+    "Ids count from 1. depends_on lists the ids of earlier steps that must be finished first."
+)
+
+LONGEST_FAULT = 400
+"""Characters kept free in the prompt for telling the model what was wrong."""
+
+
+async def run(context: TaskContext, payload: LongPlanning) -> Plan:
+    """A valid plan. The model is told once what is wrong with its steps, and once what is wrong with the dependencies;
+    ``InvalidResult`` when it stays wrong."""
+    planner = _Planner(context, payload)
+    await context.progress(0, 2, "drafting the plan")
+    answer = await planner.draft()
+    draft, faults = planner.read(answer)
+    if draft is None or faults:
+        await context.progress(0, 2, "drafting again: " + "; ".join(faults))
+        answer = await planner.redraft(faults)
+        draft, faults = planner.read(answer)
+    if draft is None or faults:
+        raise InvalidResult(f"{answer.model} made no valid plan: {'; '.join(faults)}")
+    if faults := dependency_faults(draft):
+        await context.progress(1, 2, "asking again for the dependencies: " + "; ".join(faults))
+        draft = await planner.mend_dependencies(draft, faults)
+        faults = dependency_faults(draft)
+    if faults:
+        raise InvalidResult(f"{answer.model} gave no valid dependencies: {'; '.join(faults)}")
+    await context.progress(2, 2, f"{len(draft.steps)} steps")
+    return Plan(goal=payload.goal, steps=ordered(draft), model=answer.model)
+
+
+class _Planner:
+    """The model calls for one payload."""
+
+    def __init__(self, context: TaskContext, payload: LongPlanning) -> None:
+        self._context = context
+        self._payload = payload
+        card = context.card(payload.model, "chat")
+        prompt_tokens = estimated_prompt_tokens(self._messages("x" * LONGEST_FAULT))
+        self._max_tokens = answer_tokens(context.settings, context.task, card, prompt_tokens, payload.max_tokens)
+
+    async def draft(self) -> ChatAnswer:
+        return await self._ask(self._messages(), size_for(self._payload.max_steps, self._max_tokens))
+
+    async def redraft(self, faults: list[str]) -> ChatAnswer:
+        """Ask for the whole plan once more, at half the size so that it is sure to end."""
+        size = size_for(self._payload.max_steps, self._max_tokens // 2)
+        again = f"A first answer was refused: {'; '.join(faults)[:LONGEST_FAULT]}. Write the plan again, shorter."
+        return await self._ask(self._messages(again), size)
+
+    async def mend_dependencies(self, draft: Draft, faults: list[str]) -> Draft:
+        """The same steps as they stand, with dependencies asked for anew under a schema that allows earlier steps only."""
+        steps = "\n".join(f"{number}. {step.title.strip()}" for number, step in enumerate(draft.steps, 1))
+        question = (
+            f"Goal: {self._payload.goal}\nSteps:\n{steps}\n\nThe dependencies given were wrong: {'; '.join(faults)[:LONGEST_FAULT]}. "
+            'For each step from 2 on, list the earlier steps it needs, as JSON: {"2": [1], "3": [1, 2]}.'
+        )
+        answer = await self._context.chat(
+            [
+                {"role": "system", "content": "You find dependencies between steps."},
+                {"role": "user", "content": question},
+            ],
+            model=self._payload.model,
+            max_tokens=self._max_tokens,
+            temperature=0,
+            json_schema=dependency_schema(len(draft.steps)),
+            show=False,
+        )
+        return with_dependencies(draft, _read_dependencies(answer))
+
+    def read(self, answer: ChatAnswer) -> tuple[Draft | None, list[str]]:
+        draft, fault = read_json(answer, Draft)
+        return draft, [fault] if draft is None else step_faults(draft, self._payload.max_steps)
+
+    def _messages(self, again: str = "") -> list[dict[str, Any]]:
+        parts = [f"Goal: {self._payload.goal}"]
+        if self._payload.context:
+            parts.append(f"Context:\n{self._payload.context}")
+        parts.append(f"Plan it in at most {self._payload.max_steps} steps.")
+        if again:
+            parts.append(again)
+        return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\n\n".join(parts)}]
+
+    async def _ask(self, messages: list[dict[str, Any]], size: Size) -> ChatAnswer:
+        return await self._context.chat(
+            messages,
+            model=self._payload.model,
+            max_tokens=self._max_tokens,
+            temperature=self._payload.temperature,
+            json_schema=plan_schema(size),
+        )
+
+
+def _read_dependencies(answer: ChatAnswer) -> dict[int, list[int]]:
+    start, end = answer.text.find("{"), answer.text.rfind("}")
+    try:
+        return msgspec.json.decode(answer.text[start : end + 1], type=dict[int, list[int]])
+    except msgspec.MsgspecError as error:
+        raise InvalidResult(f"{answer.model} gave no readable dependencies: {error}") from error
