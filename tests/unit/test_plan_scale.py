@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sophia.decisions.offers import choose_offer
@@ -12,7 +14,7 @@ NOW = 1_700_000_000_000
 
 
 def spec(**changes) -> PoolSpec:
-    values = {
+    values: dict[str, Any] = {
         "provider": "local",
         "streams": ("light",),
         "instance_types": ("process",),
@@ -28,20 +30,16 @@ def spec(**changes) -> PoolSpec:
 
 
 def ready(name: str, *, busy: int | None = 0, idle_s: float | None = None, **changes) -> Instance:
-    return Instance(
-        **(
-            {
-                "id": name,
-                "pool": "p",
-                "state": InstanceState.READY,
-                "requested_at_ms": NOW - 500_000,
-                "busy": busy,
-                "slots": 2,
-                "idle_since_ms": None if idle_s is None else NOW - round(idle_s * 1000),
-            }
-            | changes
-        )
-    )
+    values: dict[str, Any] = {
+        "id": name,
+        "pool": "p",
+        "state": InstanceState.READY,
+        "requested_at_ms": NOW - 500_000,
+        "busy": busy,
+        "slots": 2,
+        "idle_since_ms": None if idle_s is None else NOW - round(idle_s * 1000),
+    }
+    return Instance(**(values | changes))
 
 
 def in_state(name: str, state: InstanceState, age_s: float, **changes) -> Instance:

@@ -97,7 +97,7 @@ def test_an_opening_that_the_clocks_skip_is_their_jump(at, open_):
 
 def test_a_window_inside_the_skipped_hour_does_not_open():
     skipped = spec(window("02:15", "02:45", 1, 1, days=EVERY_DAY, lead_s=3600))
-    for minute in range(0, 240):
+    for minute in range(240):
         assert bounds_at(skipped, ms("2026-03-08T08:30:00+00:00") + minute * 60_000).min == 0
 
 
