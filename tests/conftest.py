@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from tests.support.models import chat_models, chat_server_url
+from tests.support.postgres import own_postgres, postgres_server, postgres_url
 from tests.support.servers import blocking_client, own_redis, redis_client, redis_server_url, redis_url
 
 __all__ = [
     "blocking_client",
     "chat_models",
     "chat_server_url",
+    "own_postgres",
     "own_redis",
+    "postgres_server",
+    "postgres_url",
     "redis_client",
     "redis_server_url",
     "redis_url",

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from sophia.nouns.errors import ConfigError, InvalidInput, SophiaError, StorageFull, Unavailable
@@ -55,6 +55,8 @@ def translated(place: str, path: Path | None = None) -> Iterator[None]:
     except PoolTimeout as error:
         raise Unavailable(f"{place}: all connections are busy") from error
     except SQLAlchemyError as error:
+        if isinstance(error, StatementError) and isinstance(error.orig, SophiaError):
+            raise error.orig from None
         raise SophiaError(f"{place}: {error}") from error
     except TimeoutError as error:
         raise Unavailable(f"{place}: no answer in time") from error

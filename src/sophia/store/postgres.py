@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,10 +69,11 @@ def connect_arguments(url: str) -> tuple[URL, dict[str, Any]]:
         "timeout": _seconds(query),
         "command_timeout": COMMAND_TIMEOUT_S,
         # A pooler in transaction mode (Neon's "-pooler" hosts, PgBouncer) gives the next transaction another server
-        # connection, where a statement prepared before is unknown and a name may be taken: cache none, repeat no name.
+        # connection, where a statement prepared before is unknown and its name may be taken. So none is kept, and
+        # each uses the protocol's unnamed slot, which leaves nothing behind on a server connection that others get.
         "statement_cache_size": 0,
         "prepared_statement_cache_size": 0,
-        "prepared_statement_name_func": _unique_name,
+        "prepared_statement_name_func": str,
         "server_settings": {"application_name": query.get("application_name", "sophia")},
     }
     if host is not None:
@@ -120,7 +120,3 @@ def _seconds(query: Mapping[str, str]) -> float:
             f"connect_timeout={text} is no number of seconds", field="ledger.url", mend="connect_timeout=10"
         )
     return float(text)
-
-
-def _unique_name() -> str:
-    return f"sophia_{uuid.uuid4().hex}"

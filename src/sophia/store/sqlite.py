@@ -22,14 +22,13 @@ _POOL_SIZE = 4
 # they are kept, and a machine's intent must be on disk before the machine costs money. A transaction is a whole batch,
 # so this is one fsync a batch.
 _PRAGMAS = (
-    f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA journal_size_limit = 67108864",
 )
 
 
-def sqlite_engine(path: Path) -> AsyncEngine:
+def sqlite_engine(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> AsyncEngine:
     """An engine on ``path``; ``prepare_file`` must have run once. The execution option ``sophia_begin`` is the kind
     of transaction: IMMEDIATE takes the write lock first, so that a reader never has to become a writer half-way,
     which SQLite refuses without waiting."""
@@ -38,7 +37,7 @@ def sqlite_engine(path: Path) -> AsyncEngine:
         pool_size=_POOL_SIZE,
         max_overflow=0,
         pool_timeout=BUSY_TIMEOUT_S,
-        connect_args={"timeout": BUSY_TIMEOUT_S},
+        connect_args={"timeout": busy_timeout_s},
     )
     event.listen(engine.sync_engine, "connect", _on_connect)
     event.listen(engine.sync_engine, "begin", _on_begin)

@@ -6,19 +6,37 @@ written once and the result (``results``) once, so a state change rewrites a nar
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
+
+from sophia.nouns.errors import InvalidInput
+
+
+class Word(sa.TypeDecorator[str]):
+    """Text that is compared and sorted. Postgres has no NUL character in text and SQLite has; here neither takes it.
+    Columns of JSON are plain ``Text``: JSON escapes it."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        if value is not None and "\x00" in value:
+            raise InvalidInput(f"{value[:80]!r} has a NUL character")
+        return value
+
 
 metadata = sa.MetaData()
 
 tasks = sa.Table(
     "ledger_tasks",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("tenant", sa.Text, nullable=False),
-    sa.Column("type", sa.Text, nullable=False),
-    sa.Column("stream", sa.Text, nullable=False),
+    sa.Column("id", Word, primary_key=True),
+    sa.Column("tenant", Word, nullable=False),
+    sa.Column("type", Word, nullable=False),
+    sa.Column("stream", Word, nullable=False),
     sa.Column("priority", sa.Integer, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("state", Word, nullable=False),
     sa.Column("submitted_at_ms", sa.BigInteger, nullable=False),
     sa.Column("updated_at_ms", sa.BigInteger, nullable=False),
     sa.Column("due_at_ms", sa.BigInteger),
@@ -31,29 +49,29 @@ tasks = sa.Table(
 bodies = sa.Table(
     "ledger_bodies",
     metadata,
-    sa.Column("task_id", sa.Text, primary_key=True),
+    sa.Column("task_id", Word, primary_key=True),
     sa.Column("task", sa.Text, nullable=False),
 )
 
 results = sa.Table(
     "ledger_results",
     metadata,
-    sa.Column("task_id", sa.Text, primary_key=True),
+    sa.Column("task_id", Word, primary_key=True),
     sa.Column("result", sa.Text, nullable=False),
 )
 
 attempts = sa.Table(
     "ledger_attempts",
     metadata,
-    sa.Column("task_id", sa.Text, primary_key=True),
+    sa.Column("task_id", Word, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("tenant", sa.Text, nullable=False),
-    sa.Column("type", sa.Text, nullable=False),
-    sa.Column("worker", sa.Text, nullable=False),
-    sa.Column("pool", sa.Text, nullable=False),
+    sa.Column("tenant", Word, nullable=False),
+    sa.Column("type", Word, nullable=False),
+    sa.Column("worker", Word, nullable=False),
+    sa.Column("pool", Word, nullable=False),
     sa.Column("started_at_ms", sa.BigInteger, nullable=False),
     sa.Column("ended_at_ms", sa.BigInteger),
-    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("outcome", Word, nullable=False),
     sa.Column("error", sa.Text),
     sa.Column("input_tokens", sa.BigInteger, nullable=False),
     sa.Column("output_tokens", sa.BigInteger, nullable=False),
@@ -67,8 +85,8 @@ attempts = sa.Table(
 usage_days = sa.Table(
     "ledger_usage_days",
     metadata,
-    sa.Column("tenant", sa.Text, primary_key=True),
-    sa.Column("type", sa.Text, primary_key=True),
+    sa.Column("tenant", Word, primary_key=True),
+    sa.Column("type", Word, primary_key=True),
     sa.Column("day", sa.BigInteger, primary_key=True),
     sa.Column("tasks", sa.BigInteger, nullable=False),
     sa.Column("input_tokens", sa.BigInteger, nullable=False),
@@ -82,16 +100,16 @@ usage_days = sa.Table(
 marks = sa.Table(
     "ledger_marks",
     metadata,
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("name", Word, primary_key=True),
     sa.Column("value", sa.BigInteger, nullable=False),
 )
 
 instances = sa.Table(
     "ledger_instances",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("pool", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("id", Word, primary_key=True),
+    sa.Column("pool", Word, nullable=False),
+    sa.Column("state", Word, nullable=False),
     sa.Column("requested_at_ms", sa.BigInteger, nullable=False),
     sa.Column("recorded_at_ms", sa.BigInteger, nullable=False),
     sa.Column("instance", sa.Text, nullable=False),
