@@ -9,12 +9,13 @@ from typing import Any, cast
 
 from sophia.inference.base import ChatAnswer, ChatDelta, EmbeddingAnswer, ModelCard, Models
 from sophia.nouns.clock import Clock
-from sophia.nouns.errors import InvalidResult, SophiaError, Unavailable
+from sophia.nouns.errors import InvalidResult, SophiaError, Unavailable, UpstreamError
 from sophia.nouns.event import EventKind
 from sophia.nouns.task import Task
 from sophia.nouns.usage import Usage
 from sophia.settings.model import HandlerDefaults, Settings
 from sophia.worker.defaults import answer_tokens
+from sophia.worker.json_schemas import without_string_lengths
 from sophia.worker.metering import Call, Meter, estimated_prompt_tokens, estimated_tokens
 from sophia.worker.output_stream import OutputStream
 
@@ -71,16 +72,18 @@ class AttemptContext:
         show: bool = True,
     ) -> ChatAnswer:
         card = self.card(model, "chat")
-        prompt_tokens = estimated_prompt_tokens(messages)
-        wanted = answer_tokens(self.settings, self.task, card, prompt_tokens, max_tokens)
-        call, allowed = self._meter.open_chat(card, prompt_tokens, wanted)
         params = {
-            "max_tokens": allowed,
+            "max_tokens": max_tokens,
             "temperature": self._defaults.temperature if temperature is None else temperature,
             "json_schema": json_schema,
         }
-        async with self._metered(call):
-            return await self._stream(card, call, self._models.stream_chat(card, messages, **params), show=show)
+        try:
+            return await self._chat(card, messages, params, show=show)
+        except UpstreamError as error:
+            portable = without_string_lengths(json_schema)
+            if portable == json_schema or not _refuses_schema(error):
+                raise
+        return await self._chat(card, messages, {**params, "json_schema": portable}, show=show)
 
     async def embed(self, texts: Sequence[str], *, model: str | None = None) -> EmbeddingAnswer:
         limit = self.settings.embedding.batch_texts
@@ -95,6 +98,16 @@ class AttemptContext:
         if len(answer.vectors) != len(texts):
             raise InvalidResult(f"{card.id} gave {len(answer.vectors)} vectors for {len(texts)} texts")
         return answer
+
+    async def _chat(
+        self, card: ModelCard, messages: Sequence[dict[str, Any]], params: dict[str, Any], *, show: bool
+    ) -> ChatAnswer:
+        prompt_tokens = estimated_prompt_tokens(messages)
+        wanted = answer_tokens(self.settings, self.task, card, prompt_tokens, params["max_tokens"])
+        call, allowed = self._meter.open_chat(card, prompt_tokens, wanted)
+        deltas = self._models.stream_chat(card, messages, **{**params, "max_tokens": allowed})
+        async with self._metered(call):
+            return await self._stream(card, call, deltas, show=show)
 
     @property
     def _defaults(self) -> HandlerDefaults:
@@ -156,3 +169,7 @@ class AttemptContext:
 
     async def _show(self, text: str, offset: int) -> None:
         await self._emit(EventKind.TASK_OUTPUT, {"text": text, "offset": offset, "attempt": self.attempt})
+
+
+def _refuses_schema(error: UpstreamError) -> bool:
+    return error.status == 400 and "response_format" in f"{error.field} {error.message}"

@@ -22,15 +22,23 @@ from sophia.worker.handlers.plan_draft import (
     size_for,
     step_faults,
     with_dependencies,
+    without_repeats,
 )
 from sophia.worker.metering import estimated_prompt_tokens
 
 SYSTEM = (
-    "You plan work. Break the goal into concrete steps that together reach it, in the order they are done. "
-    'Answer with JSON only: {"steps": [{"id": 1, "title": "…", "description": "…", "depends_on": []}, …]}. '
-    "Ids count from 1. depends_on lists the ids of earlier steps that must be finished first."
+    "You plan work. Break the goal into different, concrete steps that together reach it, in the order they are done. "
+    "Answer with JSON only, as in the example. Ids count from 1. depends_on lists the ids of those earlier steps that "
+    "must be finished before."
 )
-
+EXAMPLE_GOAL = "Goal: Bake a cake\n\nPlan it in at most 3 steps."
+EXAMPLE_PLAN = (
+    '{"steps": [{"id": 1, "title": "Buy flour, eggs and sugar", "description": "Get fresh ingredients from the shop.", '
+    '"depends_on": []}, {"id": 2, "title": "Mix the dough", "description": "Stir everything until it is smooth.", '
+    '"depends_on": [1]}, {"id": 3, "title": "Bake it for 40 minutes", "description": "Use a hot oven and check with a '
+    'fork.", "depends_on": [2]}]}'
+)
+"""Shows the form better than words do: without it a small model repeats the goal as every title."""
 LONGEST_FAULT = 400
 """Characters kept free in the prompt for telling the model what was wrong."""
 
@@ -99,7 +107,9 @@ class _Planner:
 
     def read(self, answer: ChatAnswer) -> tuple[Draft | None, list[str]]:
         draft, fault = read_json(answer, Draft)
-        return draft, [fault] if draft is None else step_faults(draft, self._payload.max_steps)
+        if draft is None:
+            return None, [fault]
+        return without_repeats(draft), step_faults(draft, self._payload.max_steps)
 
     def _messages(self, again: str = "") -> list[dict[str, Any]]:
         parts = [f"Goal: {self._payload.goal}"]
@@ -108,7 +118,12 @@ class _Planner:
         parts.append(f"Plan it in at most {self._payload.max_steps} steps.")
         if again:
             parts.append(again)
-        return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\n\n".join(parts)}]
+        return [
+            {"role": "system", "content": SYSTEM},
+            {"role": "user", "content": EXAMPLE_GOAL},
+            {"role": "assistant", "content": EXAMPLE_PLAN},
+            {"role": "user", "content": "\n\n".join(parts)},
+        ]
 
     async def _ask(self, messages: list[dict[str, Any]], size: Size) -> ChatAnswer:
         return await self._context.chat(

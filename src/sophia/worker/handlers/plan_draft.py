@@ -1,6 +1,7 @@
 """A plan as a model writes it: its JSON schema, what can be wrong with it, and putting it in order.
 
-Nothing here adds content. A draft whose dependencies can be honoured is sorted and renumbered; any other is faulty.
+Nothing here adds content. A step that says what another one says is one with it; a draft whose dependencies can be
+honoured is sorted and renumbered; any other is faulty.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 from sophia.nouns.payloads import PlanStep
 
 TITLE_CHARACTERS = 80
-LONGEST_DESCRIPTION = 600
+LONGEST_DESCRIPTION = 400
 SHORTEST_DESCRIPTION = 60
 TOKENS_PER_FRAME = 40
 """Keys, punctuation, number and dependencies of one step."""
@@ -73,7 +74,8 @@ def dependency_schema(count: int) -> dict[str, Any]:
     """JSON Schema of ``{"2": [1], "3": [1, 2], …}``: each of ``count`` steps can name earlier ones only."""
     keys = [str(number) for number in range(2, count + 1)]
     properties = {
-        key: {"type": "array", "items": {"enum": list(range(1, int(key)))}, "maxItems": int(key) - 1} for key in keys
+        key: {"type": "array", "items": {"type": "integer", "enum": list(range(1, int(key)))}, "maxItems": int(key) - 1}
+        for key in keys
     }
     return {"type": "object", "properties": properties, "required": keys, "additionalProperties": False}
 
@@ -140,6 +142,31 @@ def ordered(draft: Draft) -> list[PlanStep]:
         )
         for old in order
     ]
+
+
+def without_repeats(draft: Draft) -> Draft:
+    """Steps with the same title and description made one; what depended on either depends on the first."""
+    if len({step.id for step in draft.steps}) < len(draft.steps):
+        # Which step a dependency means is unknown: first the dependencies have to be asked for again.
+        return draft
+    kept: dict[tuple[str, str], DraftStep] = {}
+    first: dict[int, int] = {}
+    for step in draft.steps:
+        same = kept.setdefault((_plain(step.title), _plain(step.description)), step)
+        first[step.id] = same.id
+    return Draft(steps=[_redirected(step, first) for step in kept.values()])
+
+
+def _redirected(step: DraftStep, first: Mapping[int, int]) -> DraftStep:
+    """The step with its dependencies led to kept steps; one on its own repeat says nothing."""
+    kept = [
+        first.get(number, number) for number in step.depends_on if number == step.id or first.get(number) != step.id
+    ]
+    return DraftStep(id=step.id, title=step.title, description=step.description, depends_on=kept)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def with_dependencies(draft: Draft, dependencies: Mapping[int, Sequence[int]]) -> Draft:

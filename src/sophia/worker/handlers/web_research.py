@@ -155,7 +155,12 @@ async def _choose(
     schema = {
         "type": "object",
         "properties": {
-            "sources": {"type": "array", "items": {"enum": numbers}, "minItems": 1, "maxItems": len(numbers)}
+            "sources": {
+                "type": "array",
+                "items": {"type": "integer", "enum": numbers},
+                "minItems": 1,
+                "maxItems": len(numbers),
+            }
         },
         "required": ["sources"],
         "additionalProperties": False,
