@@ -18,9 +18,10 @@ from typing import Any
 import msgspec
 
 from sophia import __version__
+from sophia.events.view import EventView
 from sophia.gateway.openai_schemas import OpenAIProblem
 from sophia.gateway.operations import OPERATIONS, TAGS, Operation
-from sophia.gateway.schemas import EventView, Problem
+from sophia.gateway.schemas import Problem
 from sophia.nouns.payloads import PAYLOADS, RESULTS
 
 REF = "#/components/schemas/{name}"

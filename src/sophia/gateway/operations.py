@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from sophia.events.view import EventView
 from sophia.gateway import openai_schemas as openai
 from sophia.gateway import schemas as api
 from sophia.nouns.payloads import PAYLOADS
@@ -68,7 +69,7 @@ IDEMPOTENCY = Param(
     name="Idempotency-Key",
     location="header",
     description="The same key with the same body gives the same task again (`duplicate: true`, status 202 as the first"
-    " time); with another body it is refused with 409. A batch's tasks get the key with their index appended.",
+    " time); with another body it is refused with 409. A batch's tasks are compared one by one, by their index.",
     schema={"type": "string", "minLength": 1, "maxLength": 255},
 )
 LAST_EVENT_ID = Param(
@@ -173,7 +174,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="tasks",
         summary="Follow a task (server-sent events)",
         description=EVENTS_NOTE,
-        answers=(Answer(status=200, description="A stream of events", body=api.EventView, media="text/event-stream"),),
+        answers=(Answer(status=200, description="A stream of events", body=EventView, media="text/event-stream"),),
         errors=(404, 422),
         params=(_text("after", "The `seq` of the last event seen; 0 or absent: from the start."), LAST_EVENT_ID),
     ),

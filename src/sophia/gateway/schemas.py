@@ -144,20 +144,6 @@ class CancelRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     reason: Annotated[str, msgspec.Meta(max_length=500)] = "cancelled by user"
 
 
-class EventView(msgspec.Struct, frozen=True, kw_only=True):
-    """One event, on SSE and WebSocket alike."""
-
-    kind: str
-    topic: Literal["tasks", "pools", "queue"]
-    subject: str
-    at: Timestamp
-    data: dict[str, Any]
-    seq: int
-    """Within a task's log; 0 for events of pools and queue."""
-    cursor: str
-    """Where to go on. SSE: the ``id`` (a task's ``seq``); WebSocket: an opaque position in the whole log."""
-
-
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """Why a task is where it is."""
 

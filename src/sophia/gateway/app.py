@@ -1,0 +1,112 @@
+"""The gateway's ASGI app, routed from the operations table."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from sophia.gateway import (
+    errors,
+    events_sse,
+    openai_chat,
+    openai_embeddings,
+    openai_models,
+    platform,
+    service_info,
+    submit,
+    tasks,
+)
+from sophia.gateway.body import nearest
+from sophia.gateway.deps import Context, GatewayDeps, Handler
+from sophia.gateway.docs_page import render
+from sophia.gateway.endpoint import Endpoint
+from sophia.gateway.openapi import document
+from sophia.gateway.operations import OPERATIONS
+from sophia.gateway.static import Page, security_headers
+from sophia.nouns.errors import InvalidInput, NotFound, SophiaError
+
+HANDLERS: dict[str, Handler] = {
+    "submitTask": submit.submit_task,
+    "submitBatch": submit.submit_batch,
+    "listTasks": tasks.list_tasks,
+    "getTask": tasks.get_task,
+    "cancelTask": tasks.cancel_task,
+    "taskEvents": events_sse.task_events,
+    "explainTask": tasks.explain_task,
+    "listTaskTypes": platform.list_task_types,
+    "getQueue": platform.get_queue,
+    "getPools": platform.get_pools,
+    "createChatCompletion": openai_chat.chat_completions,
+    "createEmbedding": openai_embeddings.embeddings,
+    "listModels": openai_models.list_models,
+    "getModel": openai_models.get_model,
+    "health": service_info.health,
+    "ready": service_info.ready,
+    "clientConfig": service_info.client_config,
+}
+_OPENAI_PATHS = ("/v1/chat/", "/v1/embeddings", "/v1/models", "/v1/completions", "/v1/responses")
+
+
+def create_app(deps: GatewayDeps) -> Starlette:
+    """The app. Nothing is started for it; ``deps.hub`` must run beside it."""
+    context = Context(deps)
+    routes: list[BaseRoute] = [
+        Route(
+            # Model names may have slashes in them.
+            operation.path.replace("{model}", "{model:path}"),
+            Endpoint(operation, HANDLERS[operation.id], context),
+            methods=[operation.method],
+        )
+        for operation in OPERATIONS
+    ]
+    routes += _documentation(deps.version)
+    routes.append(Route("/{path:path}", Page(deps), methods=["GET"]))
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _not_routed})
+    app.state.context = context
+    return app
+
+
+def _documentation(version: str) -> list[BaseRoute]:
+    described = document(version)
+    as_json = msgspec.json.encode(described)
+    as_page = render(described)
+
+    async def openapi_json(_: Request) -> Response:
+        return Response(as_json, media_type="application/json", headers={"Cache-Control": "no-cache"})
+
+    async def docs(_: Request) -> Response:
+        return HTMLResponse(as_page, headers={"Cache-Control": "no-cache", **security_headers("")})
+
+    return [Route("/openapi.json", openapi_json), Route("/docs", docs)]
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    """What no operation takes: an unknown path, or a known one with another method."""
+    path = request.url.path
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    fault: SophiaError
+    if status == 405:
+        allowed = [operation.method for operation in OPERATIONS if _fits(operation.path, path)]
+        fault = errors.MethodNotAllowed(
+            f"{request.method} is not possible on {path[:200]}", mend=f"allowed: {', '.join(allowed) or 'GET'}"
+        )
+    elif status == 404:
+        known = {operation.path for operation in OPERATIONS}
+        fault = NotFound(f"there is nothing at {path[:200]}", mend=f"{nearest(path, sorted(known))}; see /docs")
+    else:
+        fault = InvalidInput(str(error))
+    response = errors.answer(fault, openai=path.startswith(_OPENAI_PATHS))
+    if status == 405 and isinstance(error, HTTPException) and error.headers:
+        response.headers.update(error.headers)
+    return response
+
+
+def _fits(template: str, path: str) -> bool:
+    steps, parts = template.split("/"), path.split("/")
+    return len(steps) == len(parts) and all(
+        step == part or step.startswith("{") for step, part in zip(steps, parts, strict=True)
+    )

@@ -1,0 +1,38 @@
+"""``/v1/models``: what can be used now."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from sophia.gateway.body import nearest
+from sophia.gateway.deps import Call
+from sophia.gateway.errors import UnknownModel
+from sophia.gateway.openai_schemas import ModelInfo, ModelInfoList
+from sophia.gateway.responses import json_answer
+from sophia.inference.base import ModelCard
+
+
+async def list_models(call: Call) -> Response:
+    cards = call.deps.models.cards()
+    return json_answer(ModelInfoList(object="list", data=[_info(card) for card in cards]))
+
+
+async def get_model(call: Call) -> Response:
+    name = call.request.path_params["model"]
+    cards = {card.id: card for card in call.deps.models.cards()}
+    if name not in cards:
+        raise UnknownModel(f"there is no model {name[:200]!r}", field="model", mend=nearest(name, cards))
+    return json_answer(_info(cards[name]))
+
+
+def _info(card: ModelCard) -> ModelInfo:
+    return ModelInfo(
+        id=card.id,
+        object="model",
+        created=0,
+        owned_by=card.provider,
+        kind=card.kind,
+        tiers=list(card.tiers),
+        context_tokens=card.context_tokens,
+        dimensions=card.dimensions,
+    )

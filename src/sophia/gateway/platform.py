@@ -1,0 +1,53 @@
+"""The queue, the pools, and what tasks there are."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+
+import msgspec
+from starlette.responses import Response
+
+from sophia.events.base import EventLog
+from sophia.gateway.deps import Call
+from sophia.gateway.responses import json_answer
+from sophia.gateway.schemas import TypeInfo, TypeList
+from sophia.gateway.views import pools_view, queue_view
+from sophia.nouns.payloads import PAYLOADS, RESULTS
+from sophia.nouns.pool import PoolsSnapshot
+
+POOLS_SNAPSHOT = "pools"
+
+
+async def get_queue(call: Call) -> Response:
+    stats = await call.deps.queue.stats()
+    return json_answer(queue_view(stats, None, call.deps.clock.now_ms()))
+
+
+async def get_pools(call: Call) -> Response:
+    return json_answer(pools_view(await pools_snapshot(call.deps.events)))
+
+
+async def list_task_types(call: Call) -> Response:
+    return json_answer(task_types())
+
+
+async def pools_snapshot(events: EventLog) -> PoolsSnapshot | None:
+    """What the pool manager last published; ``None`` while none has."""
+    body = await events.snapshot(POOLS_SNAPSHOT)
+    return None if body is None else msgspec.json.decode(body, type=PoolsSnapshot)
+
+
+@functools.cache
+def task_types() -> TypeList:
+    return TypeList(
+        types=[
+            TypeInfo(
+                type=name,
+                description=inspect.cleandoc(payload.__doc__ or ""),
+                payload_schema=msgspec.json.schema(payload),
+                result_schema=msgspec.json.schema(RESULTS[name]),
+            )
+            for name, payload in PAYLOADS.items()
+        ]
+    )
