@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import redis.asyncio as aioredis
@@ -15,6 +15,7 @@ from sophia.embedded.child import start_child, stop_child, tail_of
 from sophia.nouns.errors import ConfigError, Unavailable
 
 START_TIMEOUT_S = 60.0
+PID_FILE = "redis.pid"
 LONGEST_SOCKET_PATH = 100
 """sockaddr_un holds 108 bytes on Linux and 104 on macOS."""
 
@@ -34,13 +35,21 @@ def server_binary() -> Path:
 class RedisServer:
     """One server over one data folder. ``start`` waits until it has loaded its data and answers."""
 
-    def __init__(self, data_dir: Path, *, binary: Path | None = None, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        binary: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self.data_dir = data_dir
         self.socket = _socket_path(data_dir)
         self.log_path = data_dir / "redis.log"
         self.process: asyncio.subprocess.Process | None = None
         self._binary = binary
         self._settings = dict(settings or {})
+        self._pass_fds = tuple(pass_fds)
 
     @property
     def url(self) -> str:
@@ -56,6 +65,7 @@ class RedisServer:
             "appendfsync": "everysec",
             "save": "",
             "daemonize": "no",
+            "pidfile": str(self.data_dir.resolve() / PID_FILE),
             "maxmemory-policy": "noeviction",
             **self._settings,
         }
@@ -67,7 +77,9 @@ class RedisServer:
         self.socket.parent.mkdir(parents=True, exist_ok=True)
         self.socket.unlink(missing_ok=True)
         with self.log_path.open("ab") as log:
-            self.process = await start_child(self._command(), log=log, environment=os.environ, cwd=self.data_dir)
+            self.process = await start_child(
+                self._command(), log=log, environment=os.environ, cwd=self.data_dir, pass_fds=self._pass_fds
+            )
         client = aioredis.Redis.from_url(self.url, socket_timeout=5, protocol=2)
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
@@ -87,11 +99,29 @@ class RedisServer:
         finally:
             await client.aclose()
 
+    async def wait(self) -> int:
+        """Wait for its end; gives the exit status."""
+        if self.process is None:
+            raise RuntimeError("the server was not started")
+        return await self.process.wait()
+
     async def stop(self, grace_s: float = 20.0) -> None:
         """SIGTERM makes the server write and sync its append-only file before it ends."""
         if self.process is not None:
             await stop_child(self.process, grace_s)
         self.socket.unlink(missing_ok=True)
+
+
+def end_orphan(data_dir: Path) -> None:
+    """Ask a server that outlived its platform to end. Needed where the kernel cannot do it (see ``dies_with_parent``)."""
+    import psutil
+
+    try:
+        process = psutil.Process(int((data_dir / PID_FILE).read_text()))
+        if str(data_dir.resolve()) in " ".join(process.cmdline()):
+            process.terminate()
+    except (OSError, ValueError, psutil.Error):
+        return
 
 
 def _socket_path(data_dir: Path) -> Path:

@@ -29,6 +29,8 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts that count against ``max_attempts``, this one included."""
     worker: str
     leased_at_ms: int
+    spent_before: Usage = Usage()
+    """Usage of earlier attempts: it counts against the task's budget."""
 
 
 class LeaseStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ import msgspec
 from sophia.nouns.errors import ErrorInfo
 from sophia.nouns.event import Event, EventKind
 from sophia.nouns.task import Attempt, Task, TaskRecord, TaskState
+from sophia.nouns.usage import Usage
 
 _task = msgspec.json.Decoder(Task)
 _error = msgspec.json.Decoder(ErrorInfo)
@@ -44,6 +45,14 @@ def decode_record(fields: list[bytes]) -> TaskRecord | None:
         error=_error.decode(r[b"err"]) if r.get(b"err") else None,
         cancel_requested=b"x" in r,
     )
+
+
+def spent(history: bytes) -> Usage:
+    """Usage of the attempts in a record's history."""
+    total = Usage()
+    for attempt in _attempts.decode(b"[" + history + b"]") if history else ():
+        total += attempt.usage
+    return total
 
 
 def first_event(record: TaskRecord, accepted_at_ms: int) -> Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import redis.asyncio as aioredis
@@ -12,6 +13,7 @@ from sophia.queue.redis.producer import RedisTaskQueue
 from sophia.queue.redis.shared import QueueOptions, Scripts
 from sophia.redis.connection import persistently, translated
 
+ORPHAN_SCAN_EVERY_S = 3.0
 STOP_REQUEST_TTL_S = 3_600
 
 
@@ -24,14 +26,16 @@ class RedisUpkeep:
         self._blocking = blocking
         self._options = options
         self._queue = RedisTaskQueue(client, options)
-        self._passes = 0
+        self._scanned_at_s = -ORPHAN_SCAN_EVERY_S
 
     async def upkeep(self, limit: int) -> UpkeepReport:
         promoted = reclaimed = expired = dead = 0
         next_ms: int | None = None
-        # The scan for lost deliveries looks at every stream, so it is made on every fifth pass only.
-        orphans = self._passes % 5 == 0
-        self._passes += 1
+        # The scan for lost deliveries looks at every stream, so it is made more seldom than passes are.
+        now_s = time.monotonic()
+        orphans = now_s - self._scanned_at_s >= ORPHAN_SCAN_EVERY_S
+        if orphans:
+            self._scanned_at_s = now_s
         for prefix in self._scripts.prefixes:
             answer = await persistently(
                 lambda p=prefix: self._scripts.call(  # type: ignore[misc]

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 import redis.asyncio as aioredis
 from redis import exceptions as driver
 
+from sophia.nouns.errors import SophiaError
 from sophia.nouns.task import Attempt, AttemptOutcome, Task
 from sophia.queue.base import Emission, Lease, LeaseStatus, Settlement, WorkerBeat
 from sophia.queue.redis.shared import GROUP, PRIORITIES, QueueOptions, Scripts
 from sophia.redis.coalesce import Coalescer
 from sophia.redis.connection import persistently, translated
+from sophia.redis.records import spent
+
+log = logging.getLogger(__name__)
 
 _encode = msgspec.json.Encoder()
 _task = msgspec.json.Decoder(Task)
@@ -38,6 +43,7 @@ class RedisWorkQueue:
         self._lease_ms = round(options.lease_s * 1000)
         self._pools: dict[str, str] = {}
         self._reads: dict[tuple[str, str], asyncio.Task[list[Entry]]] = {}
+        self._strays: set[asyncio.Task[None]] = set()
         self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle)
         self._emits: Coalescer[Emission, bool] = Coalescer(self._emit)
 
@@ -46,7 +52,7 @@ class RedisWorkQueue:
         for prefix in self._scripts.prefixes:
             if len(leases) < count:
                 given = self._taken_read(worker, prefix)
-                leases += await self._begin(prefix, worker, streams, count - len(leases), given)
+                leases += await self._begin_shielded(prefix, worker, streams, count - len(leases), given)
         if leases or wait_s <= 0:
             return leases
         reads = [self._read(worker, prefix, streams, wait_s) for prefix in self._scripts.prefixes]
@@ -55,8 +61,28 @@ class RedisWorkQueue:
         for prefix in self._scripts.prefixes:
             given = self._taken_read(worker, prefix)
             if given and len(leases) < count:
-                leases += await self._begin(prefix, worker, streams, count - len(leases), given)
+                leases += await self._begin_shielded(prefix, worker, streams, count - len(leases), given)
         return leases
+
+    async def _begin_shielded(
+        self, prefix: str, worker: str, streams: Sequence[str], count: int, given: Sequence[Entry]
+    ) -> list[Lease]:
+        """A caller that is cancelled while attempts begin has them handed back instead of lost."""
+        begin = asyncio.create_task(self._begin(prefix, worker, streams, count, given))
+        try:
+            return await asyncio.shield(begin)
+        except asyncio.CancelledError:
+            stray = asyncio.create_task(self._hand_back(begin))
+            self._strays.add(stray)
+            stray.add_done_callback(self._strays.discard)
+            raise
+
+    async def _hand_back(self, begin: asyncio.Task[list[Lease]]) -> None:
+        try:
+            leases = await begin
+            await self._settle([Settlement(lease=lease, outcome=AttemptOutcome.HANDED_BACK) for lease in leases])
+        except SophiaError as error:
+            log.warning("leases that nobody waits for will expire: %s", error)
 
     async def _begin(
         self, prefix: str, worker: str, streams: Sequence[str], count: int, given: Sequence[Entry]
@@ -74,8 +100,9 @@ class RedisWorkQueue:
                 attempts_counted=counted,
                 worker=worker,
                 leased_at_ms=now_ms,
+                spent_before=spent(history),
             )
-            for task_id, attempt, counted, body, now_ms in answers
+            for task_id, attempt, counted, body, now_ms, history in answers
         ]
 
     def _taken_read(self, worker: str, prefix: str) -> list[Entry]:
@@ -131,26 +158,22 @@ class RedisWorkQueue:
         return await self._emits.many(emissions)
 
     async def _emit(self, emissions: list[Emission]) -> list[bool]:
-        # Not repeated when a reply is lost: an event that is missing is better than one that is there twice.
-        return await self._fenced("emit", emissions, _emission_args, translated_call)
+        # Repeated when a reply is lost: output carries its offset, so a piece that is there twice is told apart.
+        return await self._fenced("emit", emissions, _emission_args)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         return await self._settles.many(settlements)
 
     async def _settle(self, settlements: list[Settlement]) -> list[bool]:
-        return await self._fenced("settle", settlements, _settlement_args, persistently)
+        return await self._fenced("settle", settlements, _settlement_args)
 
     async def _fenced(
-        self,
-        script: str,
-        items: Sequence[Item],
-        to_args: Callable[[Item], tuple[Any, ...]],
-        call: Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]],
+        self, script: str, items: Sequence[Item], to_args: Callable[[Item], tuple[Any, ...]]
     ) -> list[bool]:
         answered: dict[int, bool] = {}
         for prefix, group in self._by_prefix(list(enumerate(items)), lambda pair: pair[1].lease):  # type: ignore[attr-defined]
             args = [arg for _, item in group for arg in to_args(item)]
-            answers = await call(lambda p=prefix, a=args: self._scripts.call(script, p, *a))  # type: ignore[misc]
+            answers = await persistently(lambda p=prefix, a=args: self._scripts.call(script, p, *a))  # type: ignore[misc]
             answered.update((index, answer == 1) for (index, _), answer in zip(group, answers, strict=True))
         return [answered[index] for index in range(len(items))]
 
@@ -190,13 +213,9 @@ class RedisWorkQueue:
             read.cancel()
         await asyncio.gather(*self._reads.values(), return_exceptions=True)
         self._reads.clear()
+        await asyncio.gather(*self._strays)
         await self._emits.close()
         await self._settles.close()
-
-
-async def translated_call(call: Callable[[], Awaitable[Any]]) -> Any:
-    async with translated():
-        return await call()
 
 
 def _entries(prefix: str, answer: Any) -> Iterable[Entry]:

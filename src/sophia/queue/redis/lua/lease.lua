@@ -1,13 +1,13 @@
 -- Begin attempts. ARGV: worker, pool, lease_ms, count, number of entries already read with a blocking read,
 -- those as (route, priority, entry id, task id), then the routes to serve.
--- Gives {task id, attempt, counted attempts, body ('' when the caller has it)} each.
+-- Gives {task id, attempt, counted attempts, body ('' when the caller has it), now, earlier attempts} each.
 local worker, pool, lease_ms, want = ARGV[A], ARGV[A + 1], tonumber(ARGV[A + 2]), tonumber(ARGV[A + 3])
 local given = tonumber(ARGV[A + 4])
 local taken = {}
 
 local function begin(route, prio, entry, id, body)
   local key = record_key(id)
-  local r = redis.call('HMGET', key, 's', 'e', 'n', 'd')
+  local r = redis.call('HMGET', key, 's', 'e', 'n', 'd', 'h')
   -- Cancelled or moved meanwhile: whoever did that has taken the entry out and counted it.
   if r[1] ~= 'queued' or r[2] ~= entry then return end
   local tenant, deadline = r[3], tonumber(r[4] or '0')
@@ -29,7 +29,7 @@ local function begin(route, prio, entry, id, body)
   append_event(limits, id, tenant, 'task.running',
     '{"attempt":' .. attempt .. ',"worker":' .. cjson.encode(worker) .. ',"pool":' .. cjson.encode(pool) .. '}')
   changed(id)
-  taken[#taken + 1] = {id, attempt, counted_attempts, body, now}
+  taken[#taken + 1] = {id, attempt, counted_attempts, body, now, r[5] or ''}
 end
 
 -- An entry that is not ours to decode never blocks the stream: it is kept aside and acknowledged.

@@ -1,0 +1,117 @@
+"""Adapters from settings."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import redis.asyncio as aioredis
+
+from sophia.events.base import EventLog
+from sophia.events.redis import RedisEventLog
+from sophia.inference.base import Embedder, Models
+from sophia.inference.directory import ModelDirectory
+from sophia.nouns.errors import ConfigError
+from sophia.nouns.pool import PoolSpec
+from sophia.queue.base import QueueUpkeep, TaskQueue, WorkQueue
+from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
+from sophia.redis.connection import connect
+from sophia.settings.loaded import Loaded
+from sophia.store.base import Ledger
+
+BLOCKING_REPLY_TIMEOUT_S = 70.0
+
+
+class Backbone(msgspec.Struct):
+    """What every role stands on."""
+
+    queue: TaskQueue
+    work: WorkQueue
+    upkeep: QueueUpkeep
+    events: EventLog
+
+
+def queue_options(loaded: Loaded) -> QueueOptions:
+    queue = loaded.settings.queue
+    return QueueOptions(
+        streams=queue.streams,
+        partitions=loaded.settings.redis.partitions,
+        lease_s=queue.lease_s,
+        idempotency_ttl_s=queue.idempotency_ttl_s,
+        result_ttl_s=queue.result_ttl_s,
+        task_events_max=queue.task_events_max,
+        platform_events_max=queue.platform_events_max,
+        fair_window=queue.fair_window,
+        age_boost_s=queue.age_boost_s,
+        tenant_max_running=queue.tenant_max_running,
+    )
+
+
+@contextlib.asynccontextmanager
+async def backbone(loaded: Loaded) -> AsyncIterator[Backbone]:
+    """Queue and events over one ordinary and one blocking client, closed at the end."""
+    if loaded.redis_url is None:
+        raise ConfigError(
+            "this role needs a Redis server",
+            field="redis.url",
+            mend="run `sophia up`, which starts one, or set SOPHIA_REDIS_URL",
+        )
+    options = queue_options(loaded)
+    client: aioredis.Redis = connect(loaded.redis_url)
+    blocking: aioredis.Redis = connect(loaded.redis_url, reply_timeout_s=BLOCKING_REPLY_TIMEOUT_S)
+    built = Backbone(
+        queue=RedisTaskQueue(client, options),
+        work=RedisWorkQueue(client, blocking, options),
+        upkeep=RedisUpkeep(client, blocking, options),
+        events=RedisEventLog(client, blocking, options),
+    )
+    try:
+        yield built
+    finally:
+        await built.work.close()
+        await built.queue.close()
+        await built.events.close()
+        await client.aclose()
+        await blocking.aclose()
+
+
+@contextlib.asynccontextmanager
+async def ledger(loaded: Loaded) -> AsyncIterator[Ledger]:
+    from sophia.store.sql import open_ledger
+
+    opened = open_ledger(loaded.ledger_url, loaded.data_dir)
+    try:
+        await opened.migrate()
+        yield opened
+    finally:
+        await opened.close()
+
+
+@contextlib.asynccontextmanager
+async def models(loaded: Loaded, pool: PoolSpec | None = None) -> AsyncIterator[Models]:
+    """Every configured model. A pool that lists embedding models runs the packaged one in its own process."""
+    embedders: dict[str, Embedder] = {}
+    for name in pool.models if pool else ():
+        model = loaded.settings.models.get(name)
+        if model is not None and model.kind == "embedding" and "onnx_embedded" in model.providers:
+            embedders[name] = packaged_embedder(loaded)
+    directory = ModelDirectory(loaded.settings, loaded.providers, embedders)
+    try:
+        yield directory
+    finally:
+        await directory.close()
+        for embedder in embedders.values():
+            await embedder.close()
+
+
+def packaged_embedder(loaded: Loaded) -> Embedder:
+    from sophia.inference.onnx_embedder import packaged_embedder as build
+
+    settings = loaded.settings.embedding
+    return build(models_dir(loaded), max_tokens=settings.max_tokens, threads=settings.threads)
+
+
+def models_dir(loaded: Loaded) -> Path:
+    return loaded.data_dir / "models"

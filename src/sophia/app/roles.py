@@ -1,0 +1,226 @@
+"""One role in this process, from settings to a service that runs until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sophia import __version__
+from sophia.app import build
+from sophia.app.metrics import metrics_server
+from sophia.nouns.clock import SystemClock
+from sophia.nouns.errors import ConfigError
+from sophia.providers.base import LaunchRequest, Provider
+from sophia.settings.loaded import Loaded
+
+Options = Mapping[str, Any]
+"""Of the command line: host, port, metrics_port, pool, id, kind, tether_fd, worker_tether_fd, environment."""
+
+STATIC_DIR = Path(__file__).parent.parent / "gateway" / "static"
+
+
+async def run_role(role: str, loaded: Loaded, options: Options, stop: asyncio.Event) -> None:
+    """Run until ``stop`` is set, or the process that holds the tether is gone; then drain."""
+    runners: dict[str, Callable[[Loaded, Options, asyncio.Event], Awaitable[None]]] = {
+        "gateway": run_gateway,
+        "websocket": run_websocket,
+        "router": run_router,
+        "worker": run_worker,
+        "model-server": run_model_server,
+    }
+    with _tethered(options.get("tether_fd"), stop), metrics_server(options.get("metrics_port"), loaded):
+        await runners[role](loaded, options, stop)
+
+
+@contextlib.contextmanager
+def _tethered(fd: int | None, stop: asyncio.Event) -> Any:
+    """Stop when the other end of this pipe is closed, which the kernel does when its holder dies."""
+    if fd is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def cut() -> None:
+        loop.remove_reader(fd)
+        stop.set()
+
+    loop.add_reader(fd, cut)
+    try:
+        yield
+    finally:
+        loop.remove_reader(fd)
+
+
+@contextlib.asynccontextmanager
+async def _running(service: Awaitable[None]) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.ensure_future(service)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _until(stop: asyncio.Event, service: asyncio.Task[None]) -> None:
+    """Wait for the stop; a service that ends before it has failed, and its error comes through."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopping, service}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if service.done():
+        service.result()
+
+
+async def run_gateway(loaded: Loaded, options: Options, stop: asyncio.Event) -> None:
+    from prometheus_client import REGISTRY
+
+    from sophia.events.hub import Hub
+    from sophia.gateway.deps import GatewayDeps
+    from sophia.gateway.service import Gateway
+
+    server = loaded.settings.server
+    async with build.backbone(loaded) as backbone, build.ledger(loaded) as ledger, build.models(loaded) as models:
+        hub = Hub(backbone.events)
+        deps = GatewayDeps(
+            loaded=loaded,
+            queue=backbone.queue,
+            events=backbone.events,
+            hub=hub,
+            ledger=ledger,
+            models=models,
+            clock=SystemClock(),
+            static_dir=STATIC_DIR,
+            version=__version__,
+            websocket_url=options.get("websocket_url"),
+            registry=REGISTRY,
+        )
+        gateway = Gateway(deps, options.get("host") or server.host, _port(options, server.port))
+        async with _running(hub.run()), _running(gateway.run()) as serving:
+            await _until(stop, serving)
+            await gateway.stop()
+            await serving
+            await hub.stop()
+
+
+async def run_websocket(loaded: Loaded, options: Options, stop: asyncio.Event) -> None:
+    from prometheus_client import REGISTRY
+
+    from sophia.events.hub import Hub
+    from sophia.websocket.deps import WebSocketDeps
+    from sophia.websocket.service import WebSocketServer
+
+    server = loaded.settings.server
+    async with build.backbone(loaded) as backbone:
+        hub = Hub(backbone.events)
+        deps = WebSocketDeps(loaded=loaded, events=backbone.events, hub=hub, clock=SystemClock(), registry=REGISTRY)
+        service = WebSocketServer(
+            deps, options.get("host") or server.host, _port(options, server.websocket_port or server.port + 1)
+        )
+        async with _running(hub.run()), _running(service.run()) as serving:
+            await _until(stop, serving)
+            await service.stop()
+            await serving
+            await hub.stop()
+
+
+async def run_router(loaded: Loaded, options: Options, stop: asyncio.Event) -> None:
+    from sophia.pools.manager import PoolManager
+    from sophia.router.service import Router
+
+    clock = SystemClock()
+    async with build.backbone(loaded) as backbone, build.ledger(loaded) as ledger:
+        providers = _providers(loaded, options)
+        manager = PoolManager(
+            loaded.settings, providers, backbone.queue, backbone.upkeep, backbone.events, ledger, clock
+        )
+        router = Router(
+            f"router-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
+            queue=backbone.queue,
+            upkeep=backbone.upkeep,
+            events=backbone.events,
+            ledger=ledger,
+            pools=manager,
+            settings=loaded.settings,
+            clock=clock,
+        )
+        async with _running(router.run()) as serving:
+            await _until(stop, serving)
+            router.stop()
+            await serving
+        for provider in providers.values():
+            await provider.close()
+
+
+async def run_worker(loaded: Loaded, options: Options, stop: asyncio.Event) -> None:
+    from sophia.worker.handlers import HANDLERS
+    from sophia.worker.runtime import Worker
+
+    pool = options["pool"]
+    spec = loaded.settings.pools.get(pool)
+    if spec is None:
+        raise ConfigError(
+            f"there is no pool {pool!r}", field="--pool", mend=f"one of {', '.join(sorted(loaded.settings.pools))}"
+        )
+    async with build.backbone(loaded) as backbone, build.models(loaded, spec) as models:
+        worker = Worker(
+            options.get("id") or f"{pool}-{socket.gethostname()}-{os.getpid()}",
+            pool,
+            spec.streams,
+            spec.slots,
+            queue=backbone.work,
+            models=models,
+            settings=loaded.settings,
+            handlers=HANDLERS,
+            clock=SystemClock(),
+            drain_s=spec.drain_timeout_s,
+        )
+        serving = asyncio.create_task(worker.run())
+        await _until(stop, serving)
+        worker.stop()
+        await serving
+
+
+async def run_model_server(loaded: Loaded, options: Options, stop: asyncio.Event) -> None:
+    """``chat`` is llama.cpp's own server; ``embedding`` serves the packaged ONNX model."""
+    host, port = options.get("host") or "127.0.0.1", _port(options, 0)
+    if options["kind"] == "chat":
+        from sophia.inference.llama_server import serve as serve_chat
+
+        await serve_chat(host, port, loaded.settings.llama, stop)
+        return
+    from sophia.inference.embedding_server import serve as serve_embedding
+
+    await serve_embedding(host, port, build.packaged_embedder(loaded), stop)
+
+
+def _providers(loaded: Loaded, options: Options) -> dict[str, Provider]:
+    """Machine providers that the pools name. Workers of the local one inherit this process's environment."""
+    names = {spec.provider for spec in loaded.settings.pools.values()}
+    providers: dict[str, Provider] = {}
+    if "local" in names:
+        from sophia.providers.local import LocalProvider
+
+        tether_fd = options.get("worker_tether_fd")
+
+        def command(request: LaunchRequest) -> list[str]:
+            arguments = ["worker", "--pool", request.pool, "--id", request.instance_id, "--data-dir", str(loaded.data_dir)]
+            if loaded.config_path is not None:
+                arguments += ["--config", str(loaded.config_path)]
+            arguments += ["--profile", loaded.settings.profile]
+            if tether_fd is not None:
+                arguments += ["--tether-fd", str(tether_fd)]
+            return [sys.executable, "-m", "sophia.cli.main", *arguments]
+
+        providers["local"] = LocalProvider(command, loaded.data_dir / "workers", options["environment"], tether_fd)
+    return providers
+
+
+def _port(options: Options, default: int) -> int:
+    port = options.get("port")
+    return default if port is None else port

@@ -1,0 +1,38 @@
+"""Takes every change of a task from the queue into the ledger."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from sophia.queue.base import Change, QueueUpkeep, TaskQueue
+from sophia.store.base import Ledger
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+
+
+class Recorder:
+    """At least once: a change is acknowledged only after the ledger has it, and recording twice changes nothing."""
+
+    def __init__(self, queue: TaskQueue, upkeep: QueueUpkeep, ledger: Ledger) -> None:
+        self._queue = queue
+        self._upkeep = upkeep
+        self._ledger = ledger
+
+    async def record_some(self, wait_s: float) -> int:
+        """One batch; waits up to ``wait_s`` seconds for the first change. Gives how many changes it took up."""
+        changes = await self._upkeep.changes(BATCH, wait_s)
+        if changes:
+            await self._record(changes)
+        return len(changes)
+
+    async def _record(self, changes: Sequence[Change]) -> None:
+        ids = list(dict.fromkeys(change.task_id for change in changes))
+        records = await self._queue.get(ids)
+        await self._ledger.record([record for record in records if record is not None])
+        missing = [task_id for task_id, record in zip(ids, records, strict=True) if record is None]
+        if missing:
+            log.error("tasks left the queue before the ledger had them", extra={"tasks": missing[:20]})
+        await self._upkeep.acknowledge(changes)
