@@ -12,7 +12,10 @@ from sophia.nouns.errors import Unavailable
 
 FLUSH_INTERVAL_S = 0.1
 FLUSH_CHARACTERS = 512
-DRAIN_TIMEOUT_S = 5.0
+DRAIN_TIMEOUT_S = 90.0
+"""Longer than the worker waits for a queue that restarts, so that this is no second, shorter patience."""
+ABORT_DRAIN_TIMEOUT_S = 1.0
+"""An attempt that was stopped has to be settled soon."""
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ class OutputStream:
         self._some.set()
         self._full.set()
         try:
-            await self._drain()
+            await self._drain(DRAIN_TIMEOUT_S if error is None else ABORT_DRAIN_TIMEOUT_S)
         except Exception as failure:
             if error is None:
                 raise
@@ -62,14 +65,14 @@ class OutputStream:
         if self._buffered >= FLUSH_CHARACTERS:
             self._full.set()
 
-    async def _drain(self) -> None:
+    async def _drain(self, timeout_s: float) -> None:
         if self._task is None:
             return
         try:
-            async with asyncio.timeout(DRAIN_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 await self._task
         except TimeoutError as error:
-            raise Unavailable(f"output events could not be written within {DRAIN_TIMEOUT_S:g} s") from error
+            raise Unavailable(f"output events could not be written within {timeout_s:g} s") from error
 
     async def _run(self) -> None:
         while True:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import warnings
 
@@ -65,12 +64,13 @@ def _closing(text: str, opening: re.Match[str]) -> re.Match[str] | None:
 
 
 def python_error(code: str) -> str | None:
-    """Why ``code`` is not Python that this interpreter parses; ``None`` when it is. Nothing is run."""
+    """Why ``code`` is no program for this Python; ``None`` when it is one. It is compiled, never run."""
     try:
         with warnings.catch_warnings():
             # An odd escape sequence in somebody's code is no concern of our log.
             warnings.simplefilter("ignore")
-            ast.parse(code)
+            # Parses as `ast` does and also finds what the grammar alone allows, such as a `return` outside a function.
+            compile(code, "<answer>", "exec", dont_inherit=True)
     except SyntaxError as error:
         return f"line {error.lineno}: {error.msg}" if error.lineno else error.msg
     except (ValueError, RecursionError, MemoryError) as error:
