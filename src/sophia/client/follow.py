@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -30,7 +30,7 @@ class TaskEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 async def follow(
     api: Api, task_id: str, *, on_reconnect: Callable[[int, str], Awaitable[None]] | None = None
-) -> AsyncIterator[TaskEvent]:
+) -> AsyncGenerator[TaskEvent, None]:
     """Every event of the task from its first to its final one, each once and in order.
 
     A dropped connection is taken up again after the last event seen; ``on_reconnect`` gets the number of the try and
