@@ -1,0 +1,265 @@
+"""The pool manager: looks, plans, acts, tells. One at a time per platform; its host runs it under the leader lease."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Mapping
+
+from msgspec.structs import replace
+
+from sophia.decisions.plan_scale import plan_scale
+from sophia.decisions.windows import bounds_at
+from sophia.events.base import EventLog
+from sophia.nouns.clock import Clock
+from sophia.nouns.errors import SophiaError
+from sophia.nouns.pool import Demand, InstanceState, PoolSpec, PoolStatus, ScalePlan
+from sophia.pools.act import Actor
+from sophia.pools.journal import Journal
+from sophia.pools.observe import Observation, demand_for, observe
+from sophia.pools.pace import Pace
+from sophia.pools.roster import Roster
+from sophia.providers.base import Provider
+from sophia.queue.base import QueueUpkeep, TaskQueue
+from sophia.settings.model import Settings
+from sophia.store.base import Ledger
+
+log = logging.getLogger(__name__)
+
+QUIET_S = 5.0
+"""Longest pause while nothing waits, runs or changes. Any event of the platform ends it, so a task that comes to a pool
+at zero is seen at once, and quiet pools cost next to nothing."""
+STOP_GRACE_S = 3.0
+LOCAL = "local"
+SHUTDOWN_POLL_S = 0.1
+
+
+class PoolManager:
+    """``run`` may be called again after it ended. Stopping leaves the machines as they are: whoever runs next finds
+    them in the ledger and in the providers' lists. ``shutdown`` ends the local ones."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        providers: Mapping[str, Provider],
+        queue: TaskQueue,
+        upkeep: QueueUpkeep,
+        events: EventLog,
+        ledger: Ledger,
+        clock: Clock,
+    ) -> None:
+        self._pools: Mapping[str, PoolSpec] = settings.pools
+        self._tick_s = settings.pools_loop.tick_s
+        self._providers = providers
+        self._queue = queue
+        self._upkeep = upkeep
+        self._events = events
+        self._clock = clock
+        self._roster = Roster(self._pools, settings.pools_loop.history_s)
+        self._journal = Journal(events, ledger, clock)
+        self._actor = Actor(providers, upkeep, self._roster, self._journal, clock)
+        self._paces = {name: Pace() for name in self._pools}
+        self._loaded = False
+        self._quiet = False
+        self._stopping = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._stopped.set()
+
+    async def run(self) -> None:
+        """Look after the pools until ``stop``. Trouble with queue, ledger or providers makes it hold, not end."""
+        self._stopping.clear()
+        self._stopped.clear()
+        self._loaded = self._quiet = False
+        passes = asyncio.create_task(self._passes(), name="pools")
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({passes, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({passes}, timeout=STOP_GRACE_S)
+        finally:
+            passes.cancel()
+            stopping.cancel()
+            await asyncio.gather(passes, stopping, return_exceptions=True)
+            self._stopped.set()
+        if not passes.cancelled():
+            passes.result()
+
+    async def stop(self) -> None:
+        """End ``run`` and wait for that: what it is doing now has ``STOP_GRACE_S`` to finish, since another manager may
+        begin. The machines go on."""
+        self._stopping.set()
+        async with asyncio.timeout(2 * STOP_GRACE_S):
+            await self._stopped.wait()
+
+    async def tick(self) -> None:
+        """One pass over all pools. Raises ``Unavailable`` while the ledger cannot be read for the first time."""
+        if not self._loaded:
+            self._roster.load(await self._journal.load())
+            self._loaded = True
+        seen = await observe(self._queue, self._providers, self._clock)
+        await self._take_in(seen)
+        await self._actor.deliver_again()
+        async with asyncio.TaskGroup() as group:
+            looks = [group.create_task(self._look_after(name, spec, seen)) for name, spec in self._pools.items()]
+        statuses = [look.result() for look in looks]
+        await self._tell(statuses)
+        self._quiet = all(self._is_quiet(status) for status in statuses)
+
+    async def shutdown(self, drain_timeout_s: float) -> None:
+        """Stop, then drain every local machine, and terminate what is still there after ``drain_timeout_s``."""
+        await self.stop()
+        provider = self._providers.get(LOCAL)
+        if provider is None:
+            return
+        until_s = self._clock.monotonic_s() + drain_timeout_s
+        left = await provider.machines()
+        for machine in left:
+            await self._reach(machine.name, "provider", provider.drain(machine.ref), until_s)
+        for machine in left:
+            await self._reach(machine.name, "queue", self._upkeep.request_stop(machine.name), until_s)
+        while left and self._clock.monotonic_s() < until_s:
+            await asyncio.sleep(SHUTDOWN_POLL_S)
+            left = await provider.machines()
+        for machine in left:
+            log.warning("terminating %s: it did not drain within %.0f s", machine.name, drain_timeout_s)
+            await provider.terminate(machine.ref)
+        await self._tell_of_shutdown()
+
+    async def _passes(self) -> None:
+        trouble_s = 0.5
+        while not self._stopping.is_set():
+            try:
+                cursor = await self._events.head() if self._quiet else None
+                await self.tick()
+                await self._rest(cursor)
+                trouble_s = 0.5
+            except SophiaError as error:
+                log.warning("the pools are left alone for %.1f s: %s", trouble_s, error)
+                await self._pause(trouble_s)
+                trouble_s = min(trouble_s * 2, 10.0)
+
+    async def _take_in(self, seen: Observation) -> None:
+        before = {one.id: one.state for one in self._roster.everyone()}
+        findings = self._roster.take_in(seen)
+        for provider, machine in findings.strays:
+            await self._actor.end_stray(self._providers[provider], machine)
+        for instance in findings.failed_boots:
+            self._actor.failed(instance.pool, f"{instance.id} was gone before it was ready")
+        for instance in self._roster.everyone():
+            if instance.state is InstanceState.READY and before.get(instance.id) is not InstanceState.READY:
+                self._actor.succeeded(instance.pool)
+            self._journal.note(instance)
+        if seen.beats is not None:
+            for name, pace in self._paces.items():
+                pace.look([beat for beat in seen.beats.values() if beat.pool == name], seen.at_ms)
+
+    async def _look_after(self, name: str, spec: PoolSpec, seen: Observation) -> PoolStatus:
+        if spec.provider not in self._providers:
+            return self._status(name, spec, seen, None, Demand(waiting=None, running=None))
+        demand = demand_for(spec, seen, self._paces[name].task_s)
+        plan = plan_scale(spec, self._roster.live(name), demand, seen.at_ms, pool=name)
+        if plan.actions:
+            log.info(
+                "pool %s: %s",
+                name,
+                ", ".join(f"{action.verb} {action.instance_id}".strip() for action in plan.actions),
+                extra={
+                    "pool": name,
+                    "desired": plan.desired,
+                    "reason": plan.reason,
+                    "actions": [
+                        {"verb": action.verb, "instance": action.instance_id, "reason": action.reason}
+                        for action in plan.actions
+                    ],
+                },
+            )
+            await self._actor.carry_out(name, spec, plan.actions)
+        return self._status(name, spec, seen, plan, demand)
+
+    def _status(
+        self, name: str, spec: PoolSpec, seen: Observation, plan: ScalePlan | None, demand: Demand
+    ) -> PoolStatus:
+        bounds = bounds_at(spec, seen.at_ms)
+        paused = self._actor.paused(name)
+        reason = plan.reason if plan else f"provider {spec.provider} is not set up here"
+        return PoolStatus(
+            name=name,
+            provider=spec.provider,
+            streams=spec.streams,
+            min=bounds.min,
+            max=bounds.max,
+            idle_timeout_s=spec.idle_timeout_s,
+            desired=plan.desired if plan else None,
+            reason=f"{reason}; {paused}" if paused else reason,
+            waiting=demand.waiting,
+            running=demand.running,
+            instances=tuple(one for one in self._roster.everyone() if one.pool == name),
+        )
+
+    async def _tell(self, statuses: list[PoolStatus]) -> None:
+        for status in statuses:
+            self._journal.note_pool(status)
+        await self._journal.flush(statuses, {one.id for one in self._roster.everyone()})
+
+    def _is_quiet(self, status: PoolStatus) -> bool:
+        """Whether nothing of a pool can change before somebody publishes an event, but by the passing of time."""
+        settled = all(
+            one.state is InstanceState.TERMINATED or (one.state is InstanceState.READY and one.busy == 0)
+            for one in status.instances
+        )
+        unwanted = status.desired is None or (status.waiting == 0 and status.running == 0)
+        return settled and unwanted and self._actor.paused(status.name) is None
+
+    async def _rest(self, cursor: str | None) -> None:
+        """Until the next pass: a tick, or while all is quiet until something happens after ``cursor``."""
+        if cursor is None or not self._quiet:
+            await self._pause(self._tick_s)
+            return
+        happening = asyncio.create_task(self._events.read(cursor, 1, QUIET_S))
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            done, _ = await asyncio.wait({happening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if happening in done:
+                happening.result()
+        finally:
+            happening.cancel()
+            stopping.cancel()
+            await asyncio.gather(happening, stopping, return_exceptions=True)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    async def _reach(self, worker: str, way: str, order: Awaitable[None], until_s: float) -> None:
+        """Tell a worker to drain on one of two ways; the other one may reach it where this does not."""
+        left_s = until_s - self._clock.monotonic_s()
+        try:
+            async with asyncio.timeout(max(0.0, min(1.0, left_s))):
+                await order
+        except (SophiaError, TimeoutError) as error:
+            log.info("worker %s does not hear of the shutdown by its %s: %s", worker, way, error)
+
+    async def _tell_of_shutdown(self) -> None:
+        """Leave true records behind, as far as ledger and queue still answer."""
+        now_ms = self._clock.now_ms()
+        for instance in self._roster.everyone():
+            spec = self._pools.get(instance.pool)
+            if instance.state is InstanceState.TERMINATED or spec is None or spec.provider != LOCAL:
+                continue
+            ended = replace(instance, state=InstanceState.TERMINATED, busy=None, reason="the platform was shut down")
+            self._roster.put(ended, now_ms)
+            self._journal.note(ended)
+        unknown = Observation(at_ms=now_ms, streams=None, beats=None, machines={})
+        statuses = [
+            replace(
+                self._status(name, spec, unknown, None, Demand(waiting=None, running=None)),
+                reason="the platform is down",
+            )
+            for name, spec in self._pools.items()
+        ]
+        try:
+            async with asyncio.timeout(STOP_GRACE_S):
+                await self._tell(statuses)
+        except TimeoutError:
+            log.warning("the shutdown of the pools could not be recorded in time")
