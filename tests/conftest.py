@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.models import chat_models, chat_server_url
+from tests.support.ledgers import ledger, ledger_place, second_ledger
+from tests.support.models import chat_models, chat_server_url, embedding_cache, embedding_server_url, models
 from tests.support.postgres import own_postgres, postgres_server, postgres_url
 from tests.support.servers import blocking_client, own_redis, redis_client, redis_server_url, redis_url
 
@@ -10,6 +11,11 @@ __all__ = [
     "blocking_client",
     "chat_models",
     "chat_server_url",
+    "embedding_cache",
+    "embedding_server_url",
+    "ledger",
+    "ledger_place",
+    "models",
     "own_postgres",
     "own_redis",
     "postgres_server",
@@ -17,4 +23,5 @@ __all__ = [
     "redis_client",
     "redis_server_url",
     "redis_url",
+    "second_ledger",
 ]

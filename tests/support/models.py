@@ -34,6 +34,19 @@ def chat_server_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def embedding_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the embedding model's graph is kept, so that one session builds it once."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def embedding_server_url(embedding_cache: Path) -> Iterator[str]:
+    """Base URL, ending in ``/v1``, of an embedding server with the packaged model."""
+    with model_server("embedding", embedding_cache) as url:
+        yield url
+
+
 @pytest_asyncio.fixture
 async def chat_models(chat_server_url: str) -> AsyncIterator[ModelDirectory]:
     """The local profile's models with the real chat server; nothing serves embeddings."""
@@ -42,13 +55,21 @@ async def chat_models(chat_server_url: str) -> AsyncIterator[ModelDirectory]:
     await models.close()
 
 
+@pytest_asyncio.fixture
+async def models(chat_server_url: str, embedding_server_url: str) -> AsyncIterator[ModelDirectory]:
+    """The local profile's models with both real servers."""
+    models = make_models(chat_url=chat_server_url, embedding_url=embedding_server_url)
+    yield models
+    await models.close()
+
+
 @contextmanager
-def model_server(kind: str) -> Iterator[str]:
+def model_server(kind: str, cache: Path = Path()) -> Iterator[str]:
     """A model server as a child process: its base URL once it answers ``/health``."""
     port = free_port()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.model_server", kind, str(port)],
+            [sys.executable, "-m", "tests.support.model_server", kind, str(port), str(cache)],
             cwd=REPOSITORY,
             stdout=log,
             stderr=subprocess.STDOUT,

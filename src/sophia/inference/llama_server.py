@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import threading
 from pathlib import Path
 
 from sophia.inference.packaged import CHAT_MODEL, chat_model_file
@@ -15,16 +15,16 @@ _log = logging.getLogger(__name__)
 _WARNINGS_ONLY = 2
 
 
-def serve(
+async def serve(
     host: str,
     port: int,
     settings: LlamaSettings,
+    stop: asyncio.Event,
     *,
-    stop: threading.Event,
     model_file: Path | None = None,
     model_name: str = CHAT_MODEL,
 ) -> None:
-    """Serve until ``stop`` is set; then running answers are broken off. Blocks: for a process of its own.
+    """Serve until ``stop`` is set; then running answers are broken off. For a process of its own.
 
     ``/v1/chat/completions`` (streams, JSON schema, tools), ``/v1/models``, ``/health``, ``/metrics``, ``/slots``.
     Generation stops when the client of a *streamed* answer disconnects; llama.cpp does not notice it of a plain one.
@@ -32,8 +32,9 @@ def serve(
     """
     import xllamacpp  # type: ignore[import-untyped]
 
+    path = model_file or chat_model_file()
     params = xllamacpp.CommonParams()
-    params.model.path = str(model_file or chat_model_file())
+    params.model.path = str(path)
     params.model_alias = {model_name}
     params.hostnames = [host]
     params.port = port
@@ -49,9 +50,10 @@ def serve(
     params.cache_ram_mib = 0
     params.verbosity = _WARNINGS_ONLY
     try:
-        server = xllamacpp.Server(params)
+        server = await asyncio.to_thread(xllamacpp.Server, params)
     except RuntimeError as error:
-        raise ConfigError(f"the chat model server cannot start on {host}:{port}: {error}") from error
+        # llama.cpp has written the cause to stderr.
+        raise ConfigError(f"cannot serve {path.name} on {host} port {port}: {error}") from error
     _log.info("chat model %s listens on %s", model_name, server.listening_address)
-    stop.wait()
-    del server
+    await stop.wait()
+    del server  # closes its socket and ends its threads
