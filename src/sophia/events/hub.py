@@ -54,6 +54,11 @@ class Subscription:
         self._capacity = capacity
         self._arrived = asyncio.Event()
 
+    @property
+    def drained(self) -> bool:
+        """Whether all that has come was taken."""
+        return not self._buffer and self.loss is None
+
     async def next(self, timeout_s: float) -> Delivery | None:
         """The next event; ``None`` after ``timeout_s`` seconds without one, or at once while ``loss`` is set."""
         if not self._buffer and self.loss is None:
