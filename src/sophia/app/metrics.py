@@ -32,7 +32,9 @@ def metrics_server(port: int | None, loaded: Loaded, shared_dir: Path | None = N
         server, thread = start_http_server(port, addr=host, registry=registry)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise ConfigError(f"port {port} on {host} is in use", field="metrics_port", mend="choose another") from error
+            raise ConfigError(
+                f"port {port} on {host} is in use", field="metrics_port", mend="choose another"
+            ) from error
         raise
     try:
         yield

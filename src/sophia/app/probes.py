@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import socket
 
@@ -44,5 +43,5 @@ async def answers_health(url: str) -> bool:
         timeout = aiohttp.ClientTimeout(total=2)
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{url}/health") as answer:
             return answer.status == 200
-    except (aiohttp.ClientError, TimeoutError, asyncio.TimeoutError, OSError):
+    except (aiohttp.ClientError, TimeoutError, OSError):
         return False

@@ -209,7 +209,15 @@ def _providers(loaded: Loaded, options: Options) -> dict[str, Provider]:
         tether_fd = options.get("worker_tether_fd")
 
         def command(request: LaunchRequest) -> list[str]:
-            arguments = ["worker", "--pool", request.pool, "--id", request.instance_id, "--data-dir", str(loaded.data_dir)]
+            arguments = [
+                "worker",
+                "--pool",
+                request.pool,
+                "--id",
+                request.instance_id,
+                "--data-dir",
+                str(loaded.data_dir),
+            ]
             if loaded.config_path is not None:
                 arguments += ["--config", str(loaded.config_path)]
             arguments += ["--profile", loaded.settings.profile]

@@ -80,7 +80,9 @@ class Child:
             if self._first_exit is not None and not self._first_exit.done():
                 self._first_exit.set_result(status)
             self._on_exit(self.spec.name, pid, status)
-            pause_s = FIRST_RESTART_S if loop.time() - started_s > STEADY_AFTER_S else min(pause_s * 2, LONGEST_RESTART_S)
+            pause_s = (
+                FIRST_RESTART_S if loop.time() - started_s > STEADY_AFTER_S else min(pause_s * 2, LONGEST_RESTART_S)
+            )
             await asyncio.sleep(pause_s)
             while True:
                 try:

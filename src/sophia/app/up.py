@@ -23,7 +23,9 @@ WORKERS_GRACE_S = 25.0
 REDIS_GRACE_S = 20.0
 
 
-async def run_up(loaded: Loaded, *, port: int | None, echo: Echo, stop: asyncio.Event, environ: Mapping[str, str]) -> None:
+async def run_up(
+    loaded: Loaded, *, port: int | None, echo: Echo, stop: asyncio.Event, environ: Mapping[str, str]
+) -> None:
     """Start everything, run until ``stop``, then drain and stop everything.
 
     ``port`` serves the API and the page, ``port + 1`` WebSockets and ``port + 2`` metrics; ``None`` takes all three
@@ -47,7 +49,9 @@ def _ports(loaded: Loaded, port: int | None) -> dict[str, int]:
             "metrics": server.metrics_port,
         }
     if port and port + 2 > 65_535:
-        raise ConfigError(f"--port {port} leaves no room for the two ports above it", field="--port", mend="at most 65533")
+        raise ConfigError(
+            f"--port {port} leaves no room for the two ports above it", field="--port", mend="at most 65533"
+        )
     return {"API": port, "WebSocket": port + 1, "metrics": port + 2}
 
 

@@ -13,7 +13,7 @@ from sophia.events.base import Page
 from sophia.nouns.errors import InvalidInput
 from sophia.nouns.event import Event, EventKind
 from sophia.queue.redis.shared import QueueOptions, Scripts
-from sophia.redis.connection import persistently, translated
+from sophia.redis.connection import command, persistently, translated
 from sophia.redis.records import decode_record, first_event
 
 _encode = msgspec.json.Encoder()
@@ -56,12 +56,12 @@ class RedisEventLog:
     async def read(self, after: str, limit: int, wait_s: float) -> Page:
         positions = self._positions(after)
         gap = await self._trimmed(positions)
-        command: list[Any] = ["XREAD", "COUNT", limit]
+        words: list[Any] = ["XREAD", "COUNT", limit]
         if wait_s > 0:
-            command += ["BLOCK", max(1, round(wait_s * 1000))]
-        command += ["STREAMS", *self._keys, *positions]
+            words += ["BLOCK", max(1, round(wait_s * 1000))]
+        words += ["STREAMS", *self._keys, *positions]
         async with translated():
-            answer = await self._blocking.execute_command(*command)
+            answer = await command(self._blocking, *words)
         arrived: list[tuple[tuple[int, int], int, str, dict[bytes, bytes]]] = []
         for key, entries in answer or ():
             index = self._keys.index(key.decode())
@@ -122,8 +122,8 @@ class RedisEventLog:
         await persistently(lambda: self._client.set(f"{self._scripts.prefixes[0]}:snapshot:{name}", body))
 
     async def snapshot(self, name: str) -> bytes | None:
-        body: bytes | None = await persistently(
-            lambda: self._client.get(f"{self._scripts.prefixes[0]}:snapshot:{name}")
+        body = await persistently(
+            lambda: command(self._client, "GET", f"{self._scripts.prefixes[0]}:snapshot:{name}")
         )
         return body
 

@@ -35,6 +35,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
 
 class LeaseStatus(msgspec.Struct, frozen=True, kw_only=True):
     task_id: str
+    attempt: int
     held: bool
     cancel_requested: bool = False
 

@@ -92,6 +92,11 @@ async def persistently(call: Callable[[], Awaitable[T]], *, for_s: float = RETRY
         pause = min(pause * 2, 0.8)
 
 
+async def command(client: aioredis.Redis, *args: Any) -> Any:
+    """One command as it is. Raises the driver's errors."""
+    return await client.execute_command(*args)  # type: ignore[no-untyped-call]
+
+
 class Script:
     """A Lua script called by its digest; sent in full only when the server does not know it."""
 
@@ -103,6 +108,6 @@ class Script:
     async def __call__(self, key: str, args: Sequence[Any]) -> Any:
         """One call on one key's slot. Raises the driver's errors."""
         try:
-            return await self._client.execute_command("EVALSHA", self._sha, 1, key, *args)
+            return await command(self._client, "EVALSHA", self._sha, 1, key, *args)
         except driver.NoScriptError:
-            return await self._client.execute_command("EVAL", self._source, 1, key, *args)
+            return await command(self._client, "EVAL", self._source, 1, key, *args)

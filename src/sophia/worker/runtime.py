@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 LEASE_WAIT_S = 50.0
 BEAT_EVERY_S = 10.0
+REPORT_AT_MOST_EVERY_S = 0.5
 HAND_BACK_S = 3.0
 """Kept of the drain time for handing back what did not finish."""
 
@@ -56,13 +57,18 @@ class Worker:
         self._running: dict[tuple[str, int], RunningAttempt] = {}
         self._done = 0
         self._stopping = asyncio.Event()
-        self._changed = asyncio.Event()
-        """A slot was taken or given back."""
+        self._slots_changed = asyncio.Event()
+        self._news = asyncio.Event()
+        """Something to report."""
 
     def stop(self) -> None:
         """Take nothing new, finish or hand back what runs, then leave."""
         self._stopping.set()
-        self._changed.set()
+        self._note_change()
+
+    def _note_change(self) -> None:
+        self._slots_changed.set()
+        self._news.set()
 
     async def run(self) -> None:
         """Raises only what nobody can mend by waiting (``ConfigError``)."""
@@ -80,10 +86,10 @@ class Worker:
 
     async def _lease_until_stopped(self, attempts: asyncio.TaskGroup) -> None:
         while not self._stopping.is_set():
-            self._changed.clear()
+            self._slots_changed.clear()
             free = self._slots - len(self._running)
             if free <= 0:
-                await self._changed.wait()
+                await self._slots_changed.wait()
                 continue
             for lease in await self._leased(free):
                 running = self._take(lease)
@@ -98,7 +104,7 @@ class Worker:
             return leasing.result() if leasing.done() else []
         except SophiaError as error:
             log.warning("cannot lease: %s", error)
-            await self._pause(random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            await _set_within(self._stopping, random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             return []
         finally:
             leasing.cancel()
@@ -115,7 +121,7 @@ class Worker:
             clock=self._clock,
         )
         self._running[lease.task.id, lease.attempt] = running
-        self._changed.set()
+        self._note_change()
         return running
 
     async def _finish(self, running: RunningAttempt) -> None:
@@ -128,7 +134,7 @@ class Worker:
         finally:
             del self._running[lease.task.id, lease.attempt]
             self._done += 1
-            self._changed.set()
+            self._note_change()
         metrics.TASKS_PROCESSED.labels(lease.task.type, outcome.value if outcome else "refused").inc()
 
     async def _extend_leases(self) -> None:
@@ -146,9 +152,10 @@ class Worker:
                 if self._clock.monotonic_s() - attempt.extended_at_s > self._settings.queue.lease_s:
                     attempt.stop(Stop.LOST)
             return
-        by_task = {attempt.lease.task.id: attempt for attempt in attempts}
+        # By attempt: a lost attempt may still be ending here while this worker runs the next one of the same task.
+        by_attempt = {(attempt.lease.task.id, attempt.lease.attempt): attempt for attempt in attempts}
         for status in statuses:
-            attempt = by_task[status.task_id]
+            attempt = by_attempt[status.task_id, status.attempt]
             if not status.held:
                 attempt.stop(Stop.LOST)
             else:
@@ -158,21 +165,15 @@ class Worker:
 
     async def _report(self) -> None:
         """Report for duty at a slow pace, and soon after the number of running tasks has changed."""
-        said: tuple[int, bool] | None = None
-        said_at_s = 0.0
         while True:
-            now = (len(self._running), self._stopping.is_set())
-            if now != said or self._clock.monotonic_s() - said_at_s >= BEAT_EVERY_S:
-                try:
-                    if await self._queue.beat(self._beat()):
-                        self.stop()
-                    said, said_at_s = now, self._clock.monotonic_s()
-                except SophiaError as error:
-                    log.warning("cannot report: %s", error)
-            await self._pause(1.0 if self._running or now != said else self._beat_pause_s(said_at_s))
-
-    def _beat_pause_s(self, said_at_s: float) -> float:
-        return max(0.5, BEAT_EVERY_S - (self._clock.monotonic_s() - said_at_s))
+            self._news.clear()
+            try:
+                if await self._queue.beat(self._beat()) and not self._stopping.is_set():
+                    self.stop()
+            except SophiaError as error:
+                log.warning("cannot report: %s", error)
+            await asyncio.sleep(REPORT_AT_MOST_EVERY_S)
+            await _set_within(self._news, BEAT_EVERY_S - REPORT_AT_MOST_EVERY_S)
 
     def _beat(self) -> WorkerBeat:
         return WorkerBeat(
@@ -188,12 +189,8 @@ class Worker:
     async def _drain(self) -> None:
         until_s = self._clock.monotonic_s() + max(0.0, self._drain_s - HAND_BACK_S)
         while self._running and self._clock.monotonic_s() < until_s:
-            self._changed.clear()
-            try:
-                async with asyncio.timeout(until_s - self._clock.monotonic_s()):
-                    await self._changed.wait()
-            except TimeoutError:
-                break
+            self._slots_changed.clear()
+            await _set_within(self._slots_changed, until_s - self._clock.monotonic_s())
         for attempt in list(self._running.values()):
             attempt.stop(Stop.DRAINED)
 
@@ -209,10 +206,11 @@ class Worker:
             await asyncio.sleep(every_s)
             await call()
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but not past a change of the slots or a stop."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            return
+
+async def _set_within(event: asyncio.Event, timeout_s: float) -> bool:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -11,7 +11,7 @@ from sophia.nouns.task import TaskRecord
 from sophia.queue.base import Change, UpkeepReport
 from sophia.queue.redis.producer import RedisTaskQueue
 from sophia.queue.redis.shared import QueueOptions, Scripts
-from sophia.redis.connection import persistently, translated
+from sophia.redis.connection import command, persistently, translated
 
 ORPHAN_SCAN_EVERY_S = 3.0
 STOP_REQUEST_TTL_S = 3_600
@@ -63,13 +63,13 @@ class RedisUpkeep:
 
     async def changes(self, limit: int, wait_s: float) -> list[Change]:
         keys = [f"{prefix}:changes" for prefix in self._scripts.prefixes]
-        command = (
+        words = (
             *("XREAD", "COUNT", limit, "BLOCK", max(1, round(wait_s * 1000)), "STREAMS"),
             *keys,
             *("0" for _ in keys),
         )
         async with translated():
-            answer = await self._blocking.execute_command(*command)
+            answer = await command(self._blocking, *words)
         return [
             Change(token=f"{key.decode()} {entry.decode()}", task_id=fields[b"i"].decode())
             for key, entries in answer or ()
@@ -104,7 +104,7 @@ class RedisUpkeep:
         ids: list[str] = []
         for prefix in self._scripts.prefixes:
             found = await persistently(
-                lambda p=prefix: self._client.zrange(f"{p}:dead", 0, limit - 1, desc=True)  # type: ignore[misc]
+                lambda p=prefix: command(self._client, "ZREVRANGE", f"{p}:dead", 0, limit - 1)  # type: ignore[misc]
             )
             ids += [task_id.decode() for task_id in found]
         return [record for record in await self._queue.get(ids[:limit]) if record is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,7 +17,7 @@ from sophia.nouns.task import Attempt, AttemptOutcome, Task
 from sophia.queue.base import Emission, Lease, LeaseStatus, Settlement, WorkerBeat
 from sophia.queue.redis.shared import GROUP, PRIORITIES, QueueOptions, Scripts
 from sophia.redis.coalesce import Coalescer
-from sophia.redis.connection import persistently, translated
+from sophia.redis.connection import command, persistently, translated
 from sophia.redis.records import spent
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,12 @@ class RedisWorkQueue:
             return leases
         reads = [self._read(worker, prefix, streams, wait_s) for prefix in self._scripts.prefixes]
         # A read goes on when nobody waits for it any more: what it then brings is begun by the next call.
-        await asyncio.wait(reads, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait(reads, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            # Who is cancelled wants no more: an entry must not be delivered to a reader that is leaving.
+            self._stray(self._end_reads(worker))
+            raise
         for prefix in self._scripts.prefixes:
             given = self._taken_read(worker, prefix)
             if given and len(leases) < count:
@@ -72,12 +77,16 @@ class RedisWorkQueue:
         try:
             return await asyncio.shield(begin)
         except asyncio.CancelledError:
-            stray = asyncio.create_task(self._hand_back(begin))
-            self._strays.add(stray)
-            stray.add_done_callback(self._strays.discard)
+            self._stray(self._hand_back(begin))
             raise
 
-    async def _hand_back(self, begin: asyncio.Task[list[Lease]]) -> None:
+    def _stray(self, work: Coroutine[None, None, None]) -> None:
+        """Do it although nobody waits for it; ``close`` does."""
+        task = asyncio.create_task(work)
+        self._strays.add(task)
+        task.add_done_callback(self._strays.discard)
+
+    async def _hand_back(self, begin: Awaitable[list[Lease]]) -> None:
         try:
             leases = await begin
             await self._settle([Settlement(lease=lease, outcome=AttemptOutcome.HANDED_BACK) for lease in leases])
@@ -122,14 +131,14 @@ class RedisWorkQueue:
         """One entry of each stream at most: what else waits is leased by priority right after."""
         keys = [f"{prefix}:stream:{stream}:{priority}" for stream in streams for priority in range(PRIORITIES)]
         block_ms = max(1, round(min(wait_s, LONGEST_BLOCK_S) * 1000))
-        command = (
+        words = (
             *("XREADGROUP", "GROUP", GROUP, worker, "COUNT", 1, "BLOCK", block_ms, "STREAMS"),
             *keys,
             *(">" for _ in keys),
         )
         async with translated():
             try:
-                answer = await self._blocking.execute_command(*command)
+                answer = await command(self._blocking, *words)
             except driver.ResponseError as error:
                 if "NOGROUP" not in str(error):
                     raise
@@ -149,7 +158,9 @@ class RedisWorkQueue:
                     args += (lease.task.id, lease.attempt)
                 answers = await persistently(lambda p=prefix, a=args: self._scripts.call("extend", p, *a))  # type: ignore[misc]
                 statuses += [
-                    LeaseStatus(task_id=lease.task.id, held=answer > 0, cancel_requested=answer == 2)
+                    LeaseStatus(
+                        task_id=lease.task.id, attempt=lease.attempt, held=answer > 0, cancel_requested=answer == 2
+                    )
                     for lease, answer in zip(held, answers, strict=True)
                 ]
         return statuses
@@ -193,20 +204,23 @@ class RedisWorkQueue:
         return bool(answer)
 
     async def leave(self, worker: str) -> None:
-        """Say goodbye: hand back what a blocking read brought too late, and give up the consumer's name."""
+        """Say goodbye and give up the consumer's name."""
+        await self._end_reads(worker)
         for prefix in self._scripts.prefixes:
-            read = self._reads.pop((worker, prefix), None)
-            if read is not None:
-                await asyncio.wait({read}, timeout=0.05)
-                if read.done() and not read.cancelled() and read.exception() is None and read.result():
-                    leases = await self._begin(prefix, worker, (), len(read.result()), read.result())
-                    await self.settle(
-                        [Settlement(lease=lease, outcome=AttemptOutcome.HANDED_BACK) for lease in leases]
-                    )
-                read.cancel()
             await persistently(
                 lambda p=prefix: self._scripts.call("leave", p, worker, *self._options.streams)  # type: ignore[misc]
             )
+
+    async def _end_reads(self, worker: str) -> None:
+        """End blocking reads; what one brought just now is handed back."""
+        for prefix in self._scripts.prefixes:
+            read = self._reads.pop((worker, prefix), None)
+            if read is None:
+                continue
+            read.cancel()
+            await asyncio.wait({read})
+            if not read.cancelled() and read.exception() is None and read.result():
+                await self._hand_back(self._begin(prefix, worker, (), len(read.result()), read.result()))
 
     async def close(self) -> None:
         for read in self._reads.values():
