@@ -39,6 +39,7 @@ class Recorded:
     ) -> None:
         self.task = make_task(type=task_type, payload=payload, **task)
         self.events: list[tuple[str, dict[str, Any]]] = []
+        self.refuse_events_with: Exception | None = None
         self.context = AttemptContext(
             self.task,
             1,
@@ -50,6 +51,8 @@ class Recorded:
         )
 
     async def emit(self, kind: str, data: dict[str, Any]) -> None:
+        if self.refuse_events_with is not None:
+            raise self.refuse_events_with
         self.events.append((kind, data))
 
     async def run(self) -> Any:

@@ -13,7 +13,8 @@ from aiohttp.test_utils import TestServer
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """``pieces`` are streamed one by one; ``then_hang``: the stream stays open after them until its client goes."""
+    """``pieces`` are streamed one by one. After them, ``then_hang``: the stream stays open until its client goes;
+    ``then_repeat``: so it does, and the pieces go on; ``then_break``: the connection is dropped."""
 
     pieces: Sequence[str] = ()
     finish_reason: str = "stop"
@@ -22,6 +23,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 200
     error: dict[str, Any] | None = None
     then_hang: bool = False
+    then_repeat: bool = False
     then_break: bool = False
 
 
@@ -48,10 +50,9 @@ class ScriptedChat:
             return web.json_response({"error": answer.error or {"message": "refused"}}, status=answer.status)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        for piece in answer.pieces:
-            await _send(response, {"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]})
-        if answer.then_hang:
-            await self._hang()
+        await _send_pieces(response, answer)
+        if answer.then_hang or answer.then_repeat:
+            await self._hang(response, answer)
         if answer.then_break:
             assert request.transport is not None
             request.transport.abort()
@@ -64,11 +65,14 @@ class ScriptedChat:
         await response.write(b"data: [DONE]\n\n")
         return response
 
-    async def _hang(self) -> None:
+    async def _hang(self, response: web.StreamResponse, answer: Answer) -> None:
         try:
             async with asyncio.timeout(30):
-                await asyncio.Event().wait()
-        except asyncio.CancelledError:
+                while True:
+                    await asyncio.sleep(0.02)
+                    if answer.then_repeat:
+                        await _send_pieces(response, answer)
+        except (asyncio.CancelledError, ConnectionError):
             self.gone.set()
             raise
 
@@ -80,12 +84,17 @@ async def scripted_chat(*answers: Answer) -> AsyncIterator[ScriptedChat]:
     app = web.Application()
     app.router.add_post("/v1/chat/completions", chat.answer)
     server = TestServer(app)
-    await server.start_server(handler_cancellation=True)
+    await server.start_server()
     chat.url = str(server.make_url("/v1"))
     try:
         yield chat
     finally:
         await server.close()
+
+
+async def _send_pieces(response: web.StreamResponse, answer: Answer) -> None:
+    for piece in answer.pieces:
+        await _send(response, {"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]})
 
 
 async def _send(response: web.StreamResponse, chunk: dict[str, Any]) -> None:

@@ -38,7 +38,7 @@ async def run(context: TaskContext, payload: CodeGeneration) -> GeneratedCode:
         messages = [
             *messages,
             {"role": "assistant", "content": answer.text},
-            {"role": "user", "content": f"That was wrong: {best.fault}. Write the whole answer again, mended."},
+            {"role": "user", "content": f"That was wrong: {best.fault}. Write the whole answer again, mended and no longer than needed."},
         ]
         second = await _ask(context, payload, messages)
         best = _better(best, _read(second, payload.language))
@@ -87,7 +87,7 @@ def _read(answer: ChatAnswer, language: str) -> _Candidate:
         return _bare(answer.text, language)
     fault = (python_error(block.code) or "") if is_python(language) else ""
     if not block.closed and answer.finish_reason == "length":
-        fault = "; ".join(filter(None, ("the code was cut off at the token limit, write it shorter", fault)))
+        fault = "; ".join(filter(None, ("the code was cut off at the token limit", fault)))
     return _Candidate(code=block.code, explanation=parts.prose, fault=fault)
 
 
