@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from tests.support.attempts import Recorded
+from tests.support.models import make_models
+from tests.support.scripted_chat import Answer, ScriptedChat, says, scripted_chat
+from tests.support.waiting import eventually
 
 from sophia.nouns.budget import Budget
 from sophia.nouns.errors import BudgetExceeded, InvalidInput, LeaseLost, RateLimited, Unavailable, UpstreamError
 from sophia.nouns.usage import Usage
 from sophia.worker.context import TaskContext
-from tests.support.attempts import Recorded
-from tests.support.models import make_models
-from tests.support.scripted_chat import Answer, ScriptedChat, says, scripted_chat
-from tests.support.waiting import eventually
 
 PROMPT = [{"role": "user", "content": "a prompt of forty characters, as it happens"}]
 MODEL = "smollm2-135m-instruct"
@@ -149,7 +149,10 @@ async def test_an_error_of_the_provider_is_not_hidden_by_events_that_cannot_be_w
 
 
 async def test_a_provider_that_knows_no_string_lengths_gets_the_schema_without_them() -> None:
-    refusal = {"message": "Invalid schema for response_format: 'maxLength' is not permitted", "param": "response_format"}
+    refusal = {
+        "message": "Invalid schema for response_format: 'maxLength' is not permitted",
+        "param": "response_format",
+    }
     schema = {"type": "object", "properties": {"a": {"type": "string", "maxLength": 5}}}
     async with attempt(Answer(status=400, error=refusal), says('{"a": "b"}')) as (recorded, chat):
         answer = await recorded.context.chat(PROMPT, json_schema=schema)

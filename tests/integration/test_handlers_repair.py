@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from sophia.nouns.errors import InvalidResult
 from tests.support.attempts import Recorded
 from tests.support.models import make_models
 from tests.support.scripted_chat import Answer, ScriptedChat, says, scripted_chat
+
+from sophia.nouns.errors import InvalidResult
 
 
 @asynccontextmanager
@@ -131,7 +131,10 @@ async def test_other_languages_are_not_checked() -> None:
 
 async def test_code_that_was_cut_is_asked_for_again_and_told_if_it_stays_cut() -> None:
     cut = Answer(pieces=["```rust\nfn add("], finish_reason="length")
-    async with attempt("code_generation", {"prompt": "add", "language": "rust"}, cut, cut, says("Adds.")) as (recorded, _):
+    async with attempt("code_generation", {"prompt": "add", "language": "rust"}, cut, cut, says("Adds.")) as (
+        recorded,
+        _,
+    ):
         result = await recorded.run()
     assert result.syntax_error == "the code was cut off at the token limit"
     assert result.explanation == "Adds."

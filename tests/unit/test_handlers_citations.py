@@ -67,7 +67,9 @@ def test_what_is_no_search_answer_is_an_error(body: bytes) -> None:
 
 
 def test_the_query_goes_where_the_endpoint_wants_it() -> None:
-    assert search_url("https://s.example/search?format=json", "a & b") == "https://s.example/search?format=json&q=a+%26+b"
+    assert (
+        search_url("https://s.example/search?format=json", "a & b") == "https://s.example/search?format=json&q=a+%26+b"
+    )
     assert search_url("https://s.example/{query}/1", "a/b ?") == "https://s.example/a%2Fb%20%3F/1"
 
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Collection
 
 _NUMBERS = r"\d{1,3}(?:\s*[-–,;]\s*\d{1,3})*"
-_CITATION = re.compile(rf"(?P<space>[ \t]*)[\[【](?:sources?\s*)?(?P<numbers>{_NUMBERS})[\]】]", re.IGNORECASE)
+_ONE = rf"[\[【](?:sources?\s*)?{_NUMBERS}[\]】]"
+_RUN = re.compile(rf"(?P<space>[ \t]*)(?P<run>{_ONE}(?:[ \t]*{_ONE})*)", re.IGNORECASE)
 _PART = re.compile(r"(\d+)(?:\s*[-–]\s*(\d+))?")
 
 
@@ -18,11 +19,11 @@ def keep_known(answer: str, known: Collection[int]) -> tuple[str, list[int]]:
     cited: set[int] = set()
 
     def kept(match: re.Match[str]) -> str:
-        numbers = [number for number in _expanded(match["numbers"]) if number in known]
+        numbers = [number for number in _expanded(match["run"]) if number in known]
         cited.update(numbers)
         return match["space"] + "".join(f"[{number}]" for number in numbers) if numbers else ""
 
-    text = _CITATION.sub(kept, answer)
+    text = _RUN.sub(kept, answer)
     return text.strip(), sorted(cited)
 
 
@@ -32,8 +33,8 @@ def with_citations(answer: str, numbers: Collection[int]) -> str:
     return f"{answer.rstrip()} {marks}" if marks else answer
 
 
-def _expanded(numbers: str) -> list[int]:
+def _expanded(run: str) -> list[int]:
     found: list[int] = []
-    for first, last in _PART.findall(numbers):
+    for first, last in _PART.findall(run):
         found += range(int(first), int(last or first) + 1)
     return list(dict.fromkeys(found))
