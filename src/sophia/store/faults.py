@@ -39,8 +39,6 @@ _PG_NO_SCHEMA = ("42P01", "42703")
 _PG_LATER = ("08", "25006", "40", "53", "55", "57", "58", "XX")
 _PG_BAD_VALUE = ("22", "54")
 
-_NO_SCHEMA = ConfigError("the ledger has no tables yet", field="ledger", mend="start Sophia, which creates them")
-
 
 @contextmanager
 def translated(place: str, path: Path | None = None) -> Iterator[None]:
@@ -88,7 +86,7 @@ def sqlite_fault(error: BaseException, place: str, path: Path | None) -> SophiaE
         return ConfigError(message, field="data_dir", mend="restore the file from a backup, or move it away")
     if primary in _SQLITE_BAD_VALUE:
         return InvalidInput(message)
-    return _NO_SCHEMA if "no such table" in str(error) else SophiaError(message)
+    return _no_schema(place) if "no such table" in str(error) else SophiaError(message)
 
 
 def _of_driver(error: DBAPIError, place: str, path: Path | None) -> SophiaError:
@@ -100,7 +98,7 @@ def _of_driver(error: DBAPIError, place: str, path: Path | None) -> SophiaError:
     if sqlstate in _PG_FULL:
         return StorageFull(message)
     if sqlstate in _PG_NO_SCHEMA:
-        return _NO_SCHEMA
+        return _no_schema(place)
     if sqlstate.startswith(_PG_REFUSED):
         return ConfigError(message, field="ledger.url", mend="check the user, its password and its rights")
     if sqlstate.startswith(_PG_BAD_VALUE):
@@ -108,6 +106,10 @@ def _of_driver(error: DBAPIError, place: str, path: Path | None) -> SophiaError:
     if sqlstate.startswith(_PG_LATER) or error.connection_invalidated or not sqlstate:
         return Unavailable(message)
     return SophiaError(message)
+
+
+def _no_schema(place: str) -> ConfigError:
+    return ConfigError(f"{place} has no tables yet", field="ledger", mend="start Sophia, which creates them")
 
 
 def _first_line(cause: BaseException | None) -> str:

@@ -72,7 +72,7 @@ async def migrate(database: Database) -> None:
             await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         version = await _version(connection)
         if version == 0:
-            await connection.execute(sa.text("CREATE TABLE IF NOT EXISTS ledger_schema (version INTEGER PRIMARY KEY)"))
+            await connection.execute(sa.text("CREATE TABLE IF NOT EXISTS ledger_schema (version INTEGER NOT NULL PRIMARY KEY)"))
         for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
             for statement in statements:
                 await connection.execute(sa.text(statement.format(key=_KEY_TYPE[database.dialect])))
