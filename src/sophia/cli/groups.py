@@ -82,11 +82,15 @@ class MainGroup(LazyGroup):
             _fail(error.format_message(), None, "error", given)
             sys.exit(exit_codes.FAILED)
         except SophiaError as error:
-            text = (
-                f"{error.field}: {error.message}" if error.field and error.field not in error.message else error.message
-            )
-            _fail(text, error.mend, error.code, given, error.field)
+            _fail_with(error, given)
             sys.exit(exit_codes.of_error(error))
+        except BaseExceptionGroup as group:
+            # Roles run in task groups; the first of our own errors is what went wrong.
+            first = _first_of_ours(group)
+            if first is None:
+                raise
+            _fail_with(first, given)
+            sys.exit(exit_codes.of_error(first))
         except (KeyboardInterrupt, click.Abort):
             click.echo(err=True)
             sys.exit(exit_codes.INTERRUPTED)
@@ -109,12 +113,12 @@ def _first_of_ours(group: BaseExceptionGroup[BaseException]) -> SophiaError | No
 
 
 def _fail_with(error: SophiaError, args: Sequence[str]) -> None:
-    named = error.field is None or error.field in error.message
-    _fail(error.message if named else f"{error.field}: {error.message}", error.mend, error.code, args, error.field)
+    _fail(error.message, error.mend, error.code, args, error.field)
 
 
 def _fail(message: str, mend: str | None, code: str, args: Sequence[str], field: str | None = None) -> None:
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    named = f"{field}: {message}" if field and field not in message else message
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {named}", err=True)
     if mend:
         click.echo(f"  {mend}", err=True)
     if "--json" in args:

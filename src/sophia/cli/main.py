@@ -36,6 +36,7 @@ SECTIONS = {
 
 
 @click.group(
+    "sophia",
     cls=MainGroup,
     sections=SECTIONS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
