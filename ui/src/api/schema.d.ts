@@ -1,0 +1,1836 @@
+// Generated from the gateway's OpenAPI document by "npm run types". Do not edit.
+
+export interface paths {
+    "/config.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the page needs before it has a key */
+        get: operations["clientConfig"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether the process lives */
+        get: operations["health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ready": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether all that it depends on answers */
+        get: operations["ready"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/chat/completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Chat, as OpenAI's API has it
+         * @description The request passes to the model's server unchanged but for the model's name. When the client goes away, generation stops.
+         */
+        post: operations["createChatCompletion"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/embeddings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Embeddings, as OpenAI's API has them */
+        post: operations["createEmbedding"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Models that can be used now */
+        get: operations["listModels"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{model}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One model */
+        get: operations["getModel"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/pools": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Pools and their instances */
+        get: operations["getPools"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What waits and runs, by stream and priority */
+        get: operations["getQueue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/task-types": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Task types with the schemas of their payloads and results */
+        get: operations["listTaskTypes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List tasks, newest first
+         * @description Read from the ledger, which follows the queue within about a second.
+         */
+        get: operations["listTasks"];
+        put?: never;
+        /**
+         * Submit a task
+         * @description Accepted is durable: the task runs, or ends in a final state that says why.
+         */
+        post: operations["submitTask"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks/{task_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read a task */
+        get: operations["getTask"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks/{task_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a task
+         * @description What waits is cancelled at once; the worker of what runs is asked to stop. A task that is final already stays as it is.
+         */
+        post: operations["cancelTask"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks/{task_id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow a task (server-sent events)
+         * @description Replays the task's log after the given position, then follows it live, and ends after the final event. Each event has `id` (its `seq`, the position to resume from), `event` (its kind) and `data` (an `EventView`). A comment every 15 s keeps the connection alive.
+         */
+        get: operations["taskEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks/{task_id}/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Say why a task is where it is */
+        get: operations["explainTask"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks/batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Submit several tasks: all or none */
+        post: operations["submitBatch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
+export type webhooks = Record<string, never>;
+export interface components {
+    schemas: {
+        /** Accepted */
+        Accepted: {
+            /** @description The idempotency key was known: this is the task it made. */
+            duplicate: boolean;
+            id: string;
+            route: components["schemas"]["RouteView"];
+            state: components["schemas"]["TaskState"];
+        };
+        /**
+         * AttemptOutcome
+         * @enum {unknown}
+         */
+        AttemptOutcome: "cancelled" | "dead" | "failed" | "handed_back" | "lost" | "retrying" | "running" | "succeeded";
+        /** AttemptView */
+        AttemptView: {
+            ended_at: string | null;
+            error: components["schemas"]["ErrorView"] | null;
+            number: number;
+            outcome: components["schemas"]["AttemptOutcome"];
+            pool: string;
+            /** Format: date-time */
+            started_at: string;
+            usage: components["schemas"]["UsageView"];
+            worker: string;
+        };
+        /** BatchAccepted */
+        BatchAccepted: {
+            tasks: components["schemas"]["Accepted"][];
+        };
+        /** BatchEmbedding */
+        BatchEmbedding: {
+            /**
+             * @description `float`: lists of numbers; `base64`: little-endian float32, about a quarter of the size.
+             * @default float
+             */
+            encoding?: string;
+            /** @default null */
+            model?: string | null;
+            texts: string[];
+        };
+        /**
+         * BatchSubmission
+         * @description All are accepted or none.
+         */
+        BatchSubmission: {
+            tasks: components["schemas"]["Submission"][];
+        };
+        /**
+         * Budget
+         * @description Caps of one task; `None` means no cap of that kind.
+         */
+        Budget: {
+            /** @default null */
+            max_run_s?: number | null;
+            /** @default null */
+            max_tokens?: number | null;
+            /** @default null */
+            max_usd?: number | null;
+        };
+        /** CancelRequest */
+        CancelRequest: {
+            /** @default cancelled by user */
+            reason?: string;
+        };
+        /** ChatChoice */
+        ChatChoice: {
+            finish_reason: string | null;
+            index: number;
+            message: Record<string, unknown>;
+        };
+        /**
+         * ChatCompletion
+         * @description OpenAI's chat completion; a stream has `chat.completion.chunk` events instead, then `[DONE]`.
+         */
+        ChatCompletion: {
+            choices: components["schemas"]["ChatChoice"][];
+            created: number;
+            id: string;
+            model: string;
+            /** @enum {unknown} */
+            object: "chat.completion";
+            usage: components["schemas"]["TokenUsage"];
+        };
+        /**
+         * ChatRequest
+         * @description OpenAI's chat completion request. Parameters that are not listed here reach the model's server unchanged.
+         */
+        ChatRequest: {
+            messages: Record<string, unknown>[];
+            /** @description A known model, or a tier: `fast`, `balanced`, `quality`. */
+            model: string;
+            /**
+             * @description Send the answer as server-sent events while it is written.
+             * @default null
+             */
+            stream?: boolean | null;
+            /** @default null */
+            stream_options?: components["schemas"]["StreamOptions"] | null;
+        };
+        /** Check */
+        Check: {
+            detail: string;
+            name: string;
+            ok: boolean;
+        };
+        /**
+         * ClientConfig
+         * @description What the page needs to know before it has a key.
+         */
+        ClientConfig: {
+            version: string;
+            websocket_url: string;
+        };
+        /** CodeGeneration */
+        CodeGeneration: {
+            /** @default  */
+            context?: string;
+            /** @default python */
+            language?: string;
+            /** @default null */
+            max_tokens?: number | null;
+            /** @default null */
+            model?: string | null;
+            prompt: string;
+            /** @default null */
+            temperature?: number | null;
+        };
+        /** EmbeddingData */
+        EmbeddingData: {
+            /** @description Numbers, or with `encoding_format: base64` little-endian float32 in base64. */
+            embedding: string | number[];
+            index: number;
+            /** @enum {unknown} */
+            object: "embedding";
+        };
+        /**
+         * EmbeddingRequest
+         * @description OpenAI's embedding request. Parameters that are not listed here reach the model's server unchanged.
+         */
+        EmbeddingRequest: {
+            /** @default null */
+            encoding_format?: ("base64" | "float") | null;
+            /** @description A text, texts, a list of token numbers, or lists of them. */
+            input: string | unknown[];
+            /** @description A known embedding model, or a tier: `fast`, `balanced`, `quality`. */
+            model: string;
+        };
+        /** EmbeddingResponse */
+        EmbeddingResponse: {
+            data: components["schemas"]["EmbeddingData"][];
+            model: string;
+            /** @enum {unknown} */
+            object: "list";
+            usage: components["schemas"]["TokenUsage"];
+        };
+        /** Embeddings */
+        Embeddings: {
+            count: number;
+            dimensions: number;
+            encoding: string;
+            model: string;
+            tokens: number;
+            /** @description How many texts were cut at the model's length. */
+            truncated: number;
+            /** @description In the order of the texts: `list[float]` or base64 strings, by `encoding`. */
+            vectors: unknown[];
+        };
+        /** ErrorView */
+        ErrorView: {
+            code: string;
+            message: string;
+            retryable: boolean;
+        };
+        /**
+         * EventView
+         * @description One event, on SSE and WebSocket alike.
+         */
+        EventView: {
+            /** Format: date-time */
+            at: string;
+            /** @description Where to go on. SSE: the `id` (a task's `seq`); WebSocket: an opaque position in the whole log. */
+            cursor: string;
+            data: Record<string, unknown>;
+            kind: string;
+            /** @description Within a task's log; 0 for events of pools and queue. */
+            seq: number;
+            /** @description The task's id, `pool/instance`, or a stream's name. */
+            subject: string;
+            /** @enum {unknown} */
+            topic: "pools" | "queue" | "tasks";
+        };
+        /**
+         * Explanation
+         * @description Why a task is where it is.
+         */
+        Explanation: {
+            /** @description What the expectation rests on. */
+            basis: string;
+            expected_start_at: string | null;
+            id: string;
+            /** @description Tasks ahead of it; `None` when it does not wait or it is unknown. */
+            position: number | null;
+            route: components["schemas"]["RouteView"];
+            state: components["schemas"]["TaskState"];
+            /** @description In words, one paragraph. */
+            summary: string;
+            /** @description What would change it. */
+            would_help: string[];
+        };
+        /** GeneratedCode */
+        GeneratedCode: {
+            code: string;
+            explanation: string;
+            language: string;
+            model: string;
+            /** @description Whether the code was parsed (Python only); code that does not parse is never returned as parsed. */
+            syntax_checked: boolean;
+            syntax_error: string | null;
+        };
+        /** Health */
+        Health: {
+            /** @enum {unknown} */
+            status: "ok";
+            version: string;
+        };
+        /** InstanceView */
+        InstanceView: {
+            busy: number | null;
+            id: string;
+            instance_type: string;
+            pool: string;
+            price_usd_per_hour: number;
+            ready_at: string | null;
+            reason: string;
+            region: string;
+            /** Format: date-time */
+            requested_at: string;
+            slots: number;
+            /** @enum {unknown} */
+            state: "booting" | "draining" | "ready" | "requested" | "terminated" | "working";
+        };
+        /** Light */
+        Light: {
+            /** @default null */
+            max_tokens?: number | null;
+            /** @default null */
+            model?: string | null;
+            prompt: string;
+            /** @default  */
+            system?: string;
+            /** @default null */
+            temperature?: number | null;
+        };
+        /** LightAnswer */
+        LightAnswer: {
+            finish_reason: string;
+            model: string;
+            text: string;
+        };
+        /**
+         * LongPlanning
+         * @description A goal that becomes an ordered plan.
+         */
+        LongPlanning: {
+            /** @default  */
+            context?: string;
+            goal: string;
+            /** @default 8 */
+            max_steps?: number;
+            /** @default null */
+            max_tokens?: number | null;
+            /** @default null */
+            model?: string | null;
+            /** @default null */
+            temperature?: number | null;
+        };
+        /**
+         * ModelInfo
+         * @description OpenAI's model object with what Sophia knows besides.
+         */
+        ModelInfo: {
+            context_tokens: number | null;
+            created: number;
+            dimensions: number | null;
+            id: string;
+            /** @description `chat` or `embedding`. */
+            kind: string;
+            /** @enum {unknown} */
+            object: "model";
+            /** @description The provider that serves it. */
+            owned_by: string;
+            tiers: string[];
+        };
+        /** ModelInfoList */
+        ModelInfoList: {
+            data: components["schemas"]["ModelInfo"][];
+            /** @enum {unknown} */
+            object: "list";
+        };
+        /** OpenAIError */
+        OpenAIError: {
+            code: string | null;
+            message: string;
+            param: string | null;
+            type: string;
+        };
+        /**
+         * OpenAIProblem
+         * @description An error under the OpenAI paths.
+         */
+        OpenAIProblem: {
+            error: components["schemas"]["OpenAIError"];
+        };
+        /** Plan */
+        Plan: {
+            goal: string;
+            model: string;
+            /** @description In an order in which every step comes after those it depends on. */
+            steps: components["schemas"]["PlanStep"][];
+        };
+        /** PlanStep */
+        PlanStep: {
+            /** @description Ids of earlier steps. */
+            depends_on: number[];
+            description: string;
+            id: number;
+            title: string;
+        };
+        /** PoolsView */
+        PoolsView: {
+            /** @description When the pool manager last looked; `null` while none has. */
+            at: string | null;
+            pools: components["schemas"]["PoolView"][];
+        };
+        /** PoolView */
+        PoolView: {
+            desired: number | null;
+            idle_timeout_s: number | null;
+            instances: components["schemas"]["InstanceView"][];
+            max: number;
+            min: number;
+            name: string;
+            provider: string;
+            /** @description Why that many are desired, in words. */
+            reason: string;
+            running: number | null;
+            streams: string[];
+            waiting: number | null;
+        };
+        /**
+         * Problem
+         * @description An error (RFC 9457).
+         */
+        Problem: {
+            code: string;
+            detail: string;
+            /**
+             * @description The input at fault, as a path: `payload.texts[3]`.
+             * @default null
+             */
+            field?: string | null;
+            /**
+             * @description What would be accepted.
+             * @default null
+             */
+            mend?: string | null;
+            /** @default null */
+            retry_after_s?: number | null;
+            status: number;
+            title: string;
+            type: string;
+        };
+        /** QueueView */
+        QueueView: {
+            /** Format: date-time */
+            at: string;
+            dead: number | null;
+            delayed: number | null;
+            retrying: number | null;
+            running: number | null;
+            streams: components["schemas"]["StreamView"][];
+            waiting: number | null;
+        };
+        /** Readiness */
+        Readiness: {
+            checks: components["schemas"]["Check"][];
+            ready: boolean;
+        };
+        /** ResearchAnswer */
+        ResearchAnswer: {
+            answer: string;
+            /** @description Numbers of the sources that the answer cites. */
+            citations: number[];
+            model: string;
+            sources: components["schemas"]["Source"][];
+        };
+        /** RouteView */
+        RouteView: {
+            reason: string;
+            /** @description `stream:planning` and the like. */
+            stream: string;
+            target: components["schemas"]["Target"];
+        };
+        /**
+         * SearchEndpoint
+         * @description A JSON search API that lists results with a URL (SearxNG's form, for one).
+         */
+        SearchEndpoint: {
+            /** @description May contain `{query}`; else `q=` is appended. */
+            url: string;
+        };
+        /** Source */
+        Source: {
+            characters: number;
+            /** @description Why it could not be used. */
+            error: string | null;
+            excerpt: string;
+            /** @description What `[1]` in the answer refers to. */
+            number: number;
+            title: string;
+            url: string;
+        };
+        /** StreamOptions */
+        StreamOptions: {
+            /** @default false */
+            include_usage?: boolean;
+        };
+        /**
+         * StreamView
+         * @description One stream and priority. `null` is unknown, not zero.
+         */
+        StreamView: {
+            backlog: number | null;
+            delayed: number | null;
+            first_entry: string | null;
+            groups: string[];
+            last_entry: string | null;
+            oldest_age_s: number | null;
+            /** @enum {unknown} */
+            priority: "critical" | "high" | "low" | "normal";
+            retrying: number | null;
+            running: number | null;
+            stream: string;
+            waiting: number | null;
+        };
+        /**
+         * Submission
+         * @description A task to run. `payload` has the fields of its type.
+         */
+        Submission: {
+            /** @default {} */
+            budget?: components["schemas"]["Budget"];
+            /**
+             * @description Fail when it cannot start by then.
+             * @default null
+             */
+            deadline_at?: string | null;
+            /** @default {} */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @default null */
+            max_attempts?: number | null;
+            payload: Record<string, unknown>;
+            /**
+             * @default normal
+             * @enum {unknown}
+             */
+            priority?: "critical" | "high" | "low" | "normal";
+            /**
+             * @description Not before this time (RFC 3339).
+             * @default null
+             */
+            run_at?: string | null;
+            /** @default fast */
+            tier?: components["schemas"]["Tier"];
+            /** @default null */
+            timeout_s?: number | null;
+            type: string;
+        };
+        /**
+         * Target
+         * @enum {unknown}
+         */
+        Target: "cpu" | "gpu" | "hosted";
+        /** TaskList */
+        TaskList: {
+            next_cursor: string | null;
+            tasks: components["schemas"]["TaskSummary"][];
+        };
+        /**
+         * TaskState
+         * @enum {unknown}
+         */
+        TaskState: "cancelled" | "dead" | "failed" | "queued" | "retrying" | "running" | "scheduled" | "succeeded";
+        /**
+         * TaskSummary
+         * @description A row of the task list.
+         */
+        TaskSummary: {
+            attempts: number;
+            error: components["schemas"]["ErrorView"] | null;
+            finished_at: string | null;
+            id: string;
+            labels: {
+                [key: string]: string;
+            };
+            /** @enum {unknown} */
+            priority: "critical" | "high" | "low" | "normal";
+            route: components["schemas"]["RouteView"];
+            state: components["schemas"]["TaskState"];
+            /** Format: date-time */
+            submitted_at: string;
+            tenant: string;
+            tier: components["schemas"]["Tier"];
+            /** @description The beginning of the goal, prompt or question, or the number of texts. */
+            title: string;
+            type: string;
+            /** Format: date-time */
+            updated_at: string;
+            usage: components["schemas"]["UsageView"];
+        };
+        /**
+         * TaskView
+         * @description A task in full.
+         */
+        TaskView: {
+            attempts: components["schemas"]["AttemptView"][];
+            budget: components["schemas"]["Budget"];
+            cancel_requested: boolean;
+            deadline_at: string | null;
+            due_at: string | null;
+            error: components["schemas"]["ErrorView"] | null;
+            finished_at: string | null;
+            id: string;
+            labels: {
+                [key: string]: string;
+            };
+            max_attempts: number;
+            payload: Record<string, unknown>;
+            /** @enum {unknown} */
+            priority: "critical" | "high" | "low" | "normal";
+            result: unknown;
+            route: components["schemas"]["RouteView"];
+            state: components["schemas"]["TaskState"];
+            /** Format: date-time */
+            submitted_at: string;
+            tenant: string;
+            tier: components["schemas"]["Tier"];
+            title: string;
+            type: string;
+            /** Format: date-time */
+            updated_at: string;
+            usage: components["schemas"]["UsageView"];
+        };
+        /**
+         * Tier
+         * @enum {unknown}
+         */
+        Tier: "balanced" | "fast" | "quality";
+        /** TokenUsage */
+        TokenUsage: {
+            /** @default 0 */
+            completion_tokens?: number;
+            /** @default 0 */
+            prompt_tokens?: number;
+            /** @default 0 */
+            total_tokens?: number;
+        };
+        /**
+         * TypeInfo
+         * @description A task type with the JSON Schemas (2020-12) of its payload and its result.
+         */
+        TypeInfo: {
+            description: string;
+            payload_schema: Record<string, unknown>;
+            result_schema: Record<string, unknown>;
+            type: string;
+        };
+        /** TypeList */
+        TypeList: {
+            types: components["schemas"]["TypeInfo"][];
+        };
+        /** UsageView */
+        UsageView: {
+            cost_usd: number;
+            embedding_tokens: number;
+            input_tokens: number;
+            model_calls: number;
+            output_tokens: number;
+            run_s: number;
+        };
+        /** WebResearch */
+        WebResearch: {
+            /** @default 5 */
+            max_sources?: number;
+            /** @default null */
+            max_tokens?: number | null;
+            /** @default null */
+            model?: string | null;
+            question: string;
+            /** @default null */
+            search?: components["schemas"]["SearchEndpoint"] | null;
+            /** @default [] */
+            urls?: string[];
+        };
+    };
+    responses: never;
+    parameters: never;
+    requestBodies: never;
+    headers: never;
+    pathItems: never;
+}
+export type $defs = Record<string, never>;
+export interface operations {
+    clientConfig: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Addresses and version */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClientConfig"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    health: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It does */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ready: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Ready */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Readiness"];
+                };
+            };
+            /** @description Not ready; the failed checks say why */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Readiness"];
+                };
+            };
+        };
+    };
+    createChatCompletion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChatRequest"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChatCompletion"];
+                    "text/event-stream": string;
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+        };
+    };
+    createEmbedding: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmbeddingRequest"];
+            };
+        };
+        responses: {
+            /** @description One vector for each input */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EmbeddingResponse"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+        };
+    };
+    listModels: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All models */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelInfoList"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+        };
+    };
+    getModel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The model */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelInfo"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+        };
+    };
+    getPools: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As the pool manager last saw them */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PoolsView"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getQueue: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The queue now */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueView"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listTaskTypes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All types */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TypeList"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listTasks: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Tasks per page. */
+                limit?: number;
+                /** @description Only these states; repeat it or separate with commas. */
+                state?: ("scheduled" | "queued" | "running" | "retrying" | "succeeded" | "failed" | "cancelled" | "dead")[];
+                /** @description Only these streams, such as `planning` or `stream:planning`. */
+                stream?: string[];
+                /** @description Only tasks submitted at or after this time. */
+                submitted_after?: string;
+                /** @description Only tasks submitted before this time. */
+                submitted_before?: string;
+                /** @description Only these task types. */
+                type?: ("long_planning" | "code_generation" | "batch_embedding" | "web_research" | "light")[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of tasks */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskList"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    submitTask: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key with the same body gives the same task again (`duplicate: true`, status 202 as the first time); with another body it is refused with 409. A batch's tasks are compared one by one, by their index. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Submission"];
+            };
+        };
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    /** @description Where the task can be read */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Accepted"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getTask: {
+        parameters: {
+            query?: {
+                /** @description Answer when the task is final, or after that many seconds with its state then. */
+                wait?: number;
+            };
+            header?: never;
+            path: {
+                task_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The task */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskView"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancelTask: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                task_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CancelRequest"];
+            };
+        };
+        responses: {
+            /** @description The task after that */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskView"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    taskEvents: {
+        parameters: {
+            query?: {
+                /** @description The `seq` of the last event seen; 0 or absent: from the start. */
+                after?: string;
+            };
+            header?: {
+                /** @description As `after`; browsers send it when they reconnect. `after` wins. */
+                "Last-Event-ID"?: string;
+            };
+            path: {
+                task_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A stream of events */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["EventView"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explainTask: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                task_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The explanation */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Explanation"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    submitBatch: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key with the same body gives the same task again (`duplicate: true`, status 202 as the first time); with another body it is refused with 409. A batch's tasks are compared one by one, by their index. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BatchSubmission"];
+            };
+        };
+        responses: {
+            /** @description All accepted, in the order given */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchAccepted"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+}
