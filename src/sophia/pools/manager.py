@@ -61,7 +61,8 @@ class PoolManager:
         self._actor = Actor(providers, upkeep, self._roster, self._journal, clock)
         self._paces = {name: Pace() for name in self._pools}
         self._loaded = False
-        self._quiet = False
+        self._rest_s = 0.0
+        """How long nothing is expected to change by itself."""
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
         self._stopped.set()
@@ -70,7 +71,7 @@ class PoolManager:
         """Look after the pools until ``stop``. Trouble with queue, ledger or providers makes it hold, not end."""
         self._stopping.clear()
         self._stopped.clear()
-        self._loaded = self._quiet = False
+        self._loaded, self._rest_s = False, 0.0
         passes = asyncio.create_task(self._passes(), name="pools")
         stopping = asyncio.create_task(self._stopping.wait())
         try:
@@ -103,7 +104,8 @@ class PoolManager:
             looks = [group.create_task(self._look_after(name, spec, seen)) for name, spec in self._pools.items()]
         statuses = [look.result() for look in looks]
         await self._tell(statuses)
-        self._quiet = all(self._is_quiet(status) for status in statuses)
+        quiet = all(self._is_quiet(status) for status in statuses)
+        self._rest_s = self._quiet_for_s(statuses, seen.at_ms) if quiet else 0.0
 
     async def shutdown(self, drain_timeout_s: float) -> None:
         """Stop, then drain every local machine, and terminate what is still there after ``drain_timeout_s``."""
@@ -129,7 +131,7 @@ class PoolManager:
         trouble_s = 0.5
         while not self._stopping.is_set():
             try:
-                cursor = await self._events.head() if self._quiet else None
+                cursor = await self._events.head() if self._rest_s else None
                 await self.tick()
                 await self._rest(cursor)
                 trouble_s = 0.5
@@ -210,12 +212,22 @@ class PoolManager:
         unwanted = status.desired is None or (status.waiting == 0 and status.running == 0)
         return settled and unwanted and self._actor.paused(status.name) is None
 
+    def _quiet_for_s(self, statuses: list[PoolStatus], now_ms: int) -> float:
+        """``QUIET_S``, or less when an instance will have been idle for its time before that."""
+        left_s = [
+            status.idle_timeout_s - (now_ms - one.idle_since_ms) / 1000
+            for status in statuses
+            for one in status.instances
+            if status.idle_timeout_s is not None and one.idle_since_ms is not None
+        ]
+        return min([QUIET_S, *(seconds for seconds in left_s if seconds > 0)])
+
     async def _rest(self, cursor: str | None) -> None:
         """Until the next pass: a tick, or while all is quiet until something happens after ``cursor``."""
-        if cursor is None or not self._quiet:
+        if cursor is None or self._rest_s <= self._tick_s:
             await self._pause(self._tick_s)
             return
-        happening = asyncio.create_task(self._events.read(cursor, 1, QUIET_S))
+        happening = asyncio.create_task(self._events.read(cursor, 1, self._rest_s))
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             done, _ = await asyncio.wait({happening, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -33,9 +33,10 @@ class Fate(msgspec.Struct, frozen=True):
 def spawn(
     command: Sequence[str], environment: Mapping[str, str], log: Path, tether_fd: int | None = None
 ) -> ProcessMark:
-    """Start a process in a session of its own, output appended to ``log``, inheriting no file but ``tether_fd``.
+    """Start a process in a session of its own, output appended to ``log``, inheriting ``tether_fd``.
 
-    It is not bound to its parent's life. Raises ``OSError`` when it cannot be started.
+    Of our other files it gets only those marked inheritable. It is not bound to its parent's life. Raises ``OSError``
+    when it cannot be started.
     """
     actions: list[tuple[int, int, str, int, int] | tuple[int, int, int]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
