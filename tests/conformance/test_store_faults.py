@@ -7,8 +7,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.support.ledgers import finished
 from tests.support.postgres import PostgresServer
+from tests.support.records import finished
 from tests.support.waiting import eventually
 
 from sophia.nouns.clock import SystemClock

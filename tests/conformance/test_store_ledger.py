@@ -11,7 +11,9 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.ledgers import START_MS, LedgerPlace, attempt, finished, histories, queued, records
+from tests.support.ledgers import LedgerPlace
+from tests.support.record_strategies import histories, records
+from tests.support.records import START_MS, attempt, finished, queued
 from tests.support.tasks import make_task
 
 from sophia.nouns.errors import ConfigError, InvalidInput
@@ -156,8 +158,8 @@ class TestLists:
         ]
         await ledger.record(there)
         for tenant, states, kinds, routes, after, before in itertools.product(
-            (None, "a", "nobody"),
-            ((), (TaskState.RUNNING,), (TaskState.FAILED, TaskState.QUEUED)),
+            (None, "a"),
+            ((), (TaskState.FAILED, TaskState.QUEUED)),
             ((), ("light",)),
             ((), ("coding", "light")),
             (None, START_MS + 20),

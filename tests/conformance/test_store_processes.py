@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.ledger_writer import BATCH
-from tests.support.ledgers import START_MS, LedgerPlace, finished
+from tests.support.ledgers import LedgerPlace
+from tests.support.records import START_MS, finished
 
 from sophia.store.base import TaskFilter
 from sophia.store.sql import SqlLedger

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.ledgers import finished
 from tests.support.postgres import PostgresServer
+from tests.support.records import finished
 from tests.support.tls_proxy import tls_proxy
 
 from sophia.nouns.errors import ConfigError, Unavailable

@@ -10,7 +10,7 @@ from pathlib import Path
 from sophia.nouns.errors import SophiaError
 from sophia.nouns.usage import Usage
 from sophia.store.sql import open_ledger
-from tests.support.ledgers import finished
+from tests.support.records import finished
 from tests.support.tasks import make_task
 
 BATCH = 20
