@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import redis.asyncio as aioredis
@@ -20,6 +21,9 @@ from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisW
 from sophia.redis.connection import connect
 from sophia.settings.loaded import Loaded
 from sophia.store.base import Ledger
+
+if TYPE_CHECKING:
+    from sophia.inference.onnx_embedder import OnnxEmbedder
 
 BLOCKING_REPLY_TIMEOUT_S = 70.0
 
@@ -106,7 +110,7 @@ async def models(loaded: Loaded, pool: PoolSpec | None = None) -> AsyncIterator[
             await embedder.close()
 
 
-def packaged_embedder(loaded: Loaded) -> Embedder:
+def packaged_embedder(loaded: Loaded) -> OnnxEmbedder:
     from sophia.inference.onnx_embedder import packaged_embedder as build
 
     settings = loaded.settings.embedding

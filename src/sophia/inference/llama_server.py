@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
+import os
 from pathlib import Path
+
+import aiohttp
 
 from sophia.inference.packaged import CHAT_MODEL, chat_model_file
 from sophia.nouns.errors import ConfigError
 from sophia.settings.model import LlamaSettings
+from sophia.sockets import bind
 
 _log = logging.getLogger(__name__)
 
+STOP_GRACE_S = 5.0
+_DESTRUCTION_S = 3.0
+_POLL_S = 0.05
 _WARNINGS_ONLY = 2
 
 
@@ -24,7 +32,8 @@ async def serve(
     model_file: Path | None = None,
     model_name: str = CHAT_MODEL,
 ) -> None:
-    """Serve until ``stop`` is set; then running answers are broken off. For a process of its own.
+    """Serve until ``stop`` is set; then running answers have ``STOP_GRACE_S`` to end. For a process of its own, which
+    ends here, with status 0, when they take longer.
 
     ``/v1/chat/completions`` (streams, JSON schema, tools), ``/v1/models``, ``/health``, ``/metrics``, ``/slots``.
     Generation stops when the client of a *streamed* answer disconnects; llama.cpp does not notice it of a plain one.
@@ -32,6 +41,8 @@ async def serve(
     """
     import xllamacpp  # type: ignore[import-untyped]
 
+    # llama.cpp says neither which port is taken nor why.
+    bind(host, port, "port").close()
     path = model_file or chat_model_file()
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
@@ -56,4 +67,30 @@ async def serve(
         raise ConfigError(f"cannot serve {path.name} on {host} port {port}: {error}") from error
     _log.info("chat model %s listens on %s", model_name, server.listening_address)
     await stop.wait()
-    del server  # closes its socket and ends its threads
+    if not await _idle(server.listening_address, STOP_GRACE_S):
+        _end_process()
+    # A request that came in just now would block it for ever, see _end_process.
+    faulthandler.dump_traceback_later(_DESTRUCTION_S, exit=True)
+    del server
+    faulthandler.cancel_dump_traceback_later()
+
+
+async def _idle(address: str, timeout_s: float) -> bool:
+    """Whether every slot has finished within ``timeout_s``; returns as soon as that is so."""
+    try:
+        async with asyncio.timeout(timeout_s), aiohttp.ClientSession(address) as session:
+            while True:
+                async with session.get("/slots") as answer:
+                    if not any(slot["is_processing"] for slot in await answer.json()):
+                        return True
+                await asyncio.sleep(_POLL_S)
+    except (TimeoutError, aiohttp.ClientError):
+        return False
+
+
+def _end_process() -> None:
+    """End now, skipping every destructor: xllamacpp's stops the work, then waits for the answers that it no longer
+    works on, for ever and with the interpreter's lock held; and a normal exit without it crashes."""
+    _log.warning("answers that ran for more than %g s are broken off", STOP_GRACE_S)
+    logging.shutdown()
+    os._exit(0)
