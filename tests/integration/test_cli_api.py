@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -192,7 +195,7 @@ class TestWatch:
         assert "stream:light on cpu: no other rule matched · priority normal" in out
         assert "attempt 1 on cpu-workers/w-1" in out
         assert out.count("Hello there") == 1
-        assert "succeeded · cost $0.001250 · 12 tokens in, 34 out · ran 1.5 s · 0 attempts" in out
+        assert "succeeded  cost $0.001250 · 12 tokens in, 34 out · ran 1.5 s" in out
 
     def test_a_dropped_connection_is_taken_up_after_the_last_event(self, platform):
         platform.on("GET", "/v1/tasks/t1", reply(task()))
@@ -249,6 +252,19 @@ class TestWatch:
             out = run(*args).stdout
             assert "plain" in out
             assert not set(out) & {"\x1b", "\x07", "\r", "\x9b"}
+
+    def test_interrupting_it_leaves_the_task_alone_and_says_so(self, platform):
+        platform.on("GET", "/v1/tasks/t1", reply(task("running")))
+        platform.on("GET", "/v1/tasks/t1/events", stream(QUEUED, RUNNING, hold=True))
+        command = [sys.executable, "-m", "sophia.cli.main", "watch", "t1"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert any("attempt 1 on" in line for line in process.stdout)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "the task goes on" in errors
+        assert "Traceback" not in errors
 
     def test_an_unknown_task_is_bad_input(self, platform):
         platform.on("GET", "/v1/tasks/t1", problem(404, "not_found", "no task t1"))

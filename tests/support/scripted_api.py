@@ -96,8 +96,8 @@ def hang_up() -> Handler:
     return handler
 
 
-def stream(*events: dict[str, Any], cut: bool = False, tail: bytes = b"") -> Handler:
-    """Server-sent events, then the end; ``cut``: the connection breaks instead, after ``tail``."""
+def stream(*events: dict[str, Any], cut: bool = False, hold: bool = False, tail: bytes = b"") -> Handler:
+    """Server-sent events, then the end; ``cut``: the connection breaks instead, after ``tail``; ``hold``: it stays."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -106,8 +106,10 @@ def stream(*events: dict[str, Any], cut: bool = False, tail: bytes = b"") -> Han
             data = json.dumps(each, ensure_ascii=False)
             await response.write(f"id: {each['seq']}\nevent: {each['kind']}\ndata: {data}\n\n".encode())
         await response.write(b": still here\n\n" + tail)
+        assert request.transport is not None
+        if hold:
+            await asyncio.Event().wait()
         if cut:
-            assert request.transport is not None
             request.transport.abort()
         return response
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import json
 import os
@@ -14,6 +15,8 @@ import click
 
 from sophia.cli import exit_codes
 from sophia.nouns.errors import SophiaError
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Entry(NamedTuple):
@@ -95,10 +98,21 @@ class MainGroup(LazyGroup):
             click.echo(err=True)
             sys.exit(exit_codes.INTERRUPTED)
         except BrokenPipeError:
-            # The reader (`head`) has seen enough. Python would complain again when it flushes stdout at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # The reader (`head`) has seen enough.
+            _close_stdout()
             sys.exit(exit_codes.OK)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            _close_stdout()
+            _fail(f"cannot write: {error.strerror}", "make room", "storage_full", ())
+            sys.exit(exit_codes.FAILED)
         sys.exit(result if isinstance(result, int) else exit_codes.OK)
+
+
+def _close_stdout() -> None:
+    """Python would complain again when it flushes stdout at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _first_of_ours(group: BaseExceptionGroup[BaseException]) -> SophiaError | None:

@@ -66,7 +66,7 @@ def pools(connection: Connection, as_json: bool) -> None:
             "stays" if pool["idle_timeout_s"] is None else f"leaves after {words.duration(pool['idle_timeout_s'])} idle"
         )
         out.print(Text(pool["name"], style="bold").append(f"  {pool['provider']}", style="not bold dim"))
-        out.print(f"  serves   {', '.join(pool['streams']) or 'models only'}", soft_wrap=True)
+        out.print(f"  serves   {_streams(pool)}", soft_wrap=True)
         out.print(
             f"  size     {len(_alive(pool))} of {pool['min']}–{pool['max']}, wanted {words.count(pool['desired'])}; {idle}"
         )
@@ -75,6 +75,10 @@ def pools(connection: Connection, as_json: bool) -> None:
             out.print(f"  because  {one_line(pool['reason'], 300)}", soft_wrap=True)
         for instance in pool["instances"]:
             out.print(_instance(instance), soft_wrap=True)
+
+
+def _streams(pool: dict[str, Any]) -> str:
+    return ", ".join(stream.removeprefix("stream:") for stream in pool["streams"]) or "models only"
 
 
 def _alive(pool: dict[str, Any]) -> list[dict[str, Any]]:

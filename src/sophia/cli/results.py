@@ -33,7 +33,7 @@ def _plan(console: Console, result: Result) -> None:
             line.append(f"  after {', '.join(map(str, step['depends_on']))}", style="dim")
         console.print(line)
         if step["description"]:
-            console.print(Padding(Text(clean(step["description"])), (0, 0, 0, 5)))
+            console.print(Padding(Text(clean(step["description"])), (0, 0, 0, 5), expand=False))
 
 
 def _code(console: Console, result: Result) -> None:

@@ -9,6 +9,7 @@ from sophia.cli import exit_codes, words
 from sophia.cli.output import clean, console, note, one_line
 from sophia.cli.results import show_result
 from sophia.client.follow import TaskEvent, follow
+from sophia.nouns.event import FINAL_EVENT_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,8 @@ class Watch:
         self._text = ""
         self._mid_line = False
         self._last_progress = ""
+        self.ended = False
+        """Whether the final event has been shown."""
 
     @property
     def streamed(self) -> str:
@@ -36,6 +39,7 @@ class Watch:
 
     def show(self, event: TaskEvent) -> None:
         name = event.kind.partition(".")[2]
+        self.ended = event.kind in FINAL_EVENT_KINDS
         show: Callable[[TaskEvent], None] = getattr(self, f"_{name}", self._other)
         show(event)
 
@@ -125,7 +129,7 @@ class Watch:
 
 
 async def watch_task(api: Api, task_id: str) -> int:
-    """Show the task until it has ended, then its result and cost. Gives the exit status that says how it ended."""
+    """Show the task until it has ended, then its result. Gives the exit status that says how it ended."""
     task = await api.task(task_id)
     out = console()
     out.print(f"{task['id']}  {task['type']}  {one_line(task['title'], 100)}", style="bold", soft_wrap=True)
@@ -137,24 +141,34 @@ async def watch_task(api: Api, task_id: str) -> int:
     finally:
         watch.close()
     task = await api.wait(task_id)
-    show_end(task, already_shown=watch.streamed)
+    # An answer that has just been streamed in full is not printed again; all else is nicer rendered than as it came.
+    streamed = isinstance(task["result"], dict) and watch.streamed and task["result"].get("text") == watch.streamed
+    if not streamed:
+        _show_result(task)
+    if not watch.ended or len(task["attempts"]) > 1:
+        _show_sum(task)
     return exit_codes.of_task(task)
 
 
-def show_end(task: dict[str, Any], *, already_shown: str = "") -> None:
+def show_end(task: dict[str, Any]) -> None:
     """The result, or why there is none, and what it cost in all."""
-    out = console()
-    if task["state"] == "succeeded":
-        result = task["result"]
-        # The answer of a prompt has just been streamed in full; anything else is nicer rendered than as it came.
-        if not (isinstance(result, dict) and already_shown and result.get("text") == already_shown):
-            out.print()
-            show_result(out, task["type"], result)
-        out.print()
-    elif task["error"]:
+    _show_result(task)
+    if task["state"] != "succeeded" and task["error"]:
         note(f"error: {one_line(words.error(task['error']), 2000)}")
+    _show_sum(task)
+
+
+def _show_result(task: dict[str, Any]) -> None:
+    if task["state"] == "succeeded":
+        out = console()
+        out.print()
+        show_result(out, task["type"], task["result"])
+        out.print()
+
+
+def _show_sum(task: dict[str, Any]) -> None:
     attempts = len(task["attempts"])
-    out.print(
+    console().print(
         f"{task['state']} · {words.usage(task['usage'])} · {attempts} attempt{'' if attempts == 1 else 's'}",
         style=words.STATE_STYLES.get(task["state"], ""),
         soft_wrap=True,
