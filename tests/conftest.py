@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.support.gateways import api, platform
 from tests.support.ledgers import ledger, ledger_place, second_ledger
 from tests.support.models import chat_models, chat_server_url, embedding_cache, embedding_server_url, models
+from tests.support.platform import own_platform, running_platform
 from tests.support.postgres import own_postgres, postgres_server, postgres_url
 from tests.support.servers import blocking_client, own_redis, redis_client, redis_server_url, redis_url
 
@@ -18,6 +19,7 @@ __all__ = [
     "ledger",
     "ledger_place",
     "models",
+    "own_platform",
     "own_postgres",
     "own_redis",
     "postgres_server",
@@ -26,5 +28,6 @@ __all__ = [
     "redis_client",
     "redis_server_url",
     "redis_url",
+    "running_platform",
     "second_ledger",
 ]

@@ -113,6 +113,11 @@ class Hub:
             raise Unavailable("events are not being followed yet", retry_after_s=1)
         return self._cursor
 
+    @property
+    def followers(self) -> int:
+        """Subscriptions now open."""
+        return len(self._subscriptions)
+
     async def run(self) -> None:
         """Follow until ``stop``."""
         tail = asyncio.create_task(self._tail(), name="event-hub")

@@ -135,7 +135,7 @@ def _summary(record: TaskRecord, position: int | None, capacity: Capacity | None
     if state is TaskState.SUCCEEDED:
         return f"It succeeded after {made}, {_seconds(record.finished_at_ms, task.submitted_at_ms)} after it was submitted."
     if state is TaskState.CANCELLED:
-        return f"It was cancelled ({error}) after {made}."
+        return f"It was cancelled{f' ({error})' if record.error else ''} after {made}."
     if state is TaskState.DEAD:
         return f"It was given up after {made} of at most {task.max_attempts} ({error}). It can be redriven."
     return f"It failed after {made} in a way that a retry would not mend ({error})."

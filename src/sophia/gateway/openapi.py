@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import itertools
 import re
 import sys
-import textwrap
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
@@ -146,13 +146,20 @@ def _nested(kind: Any) -> list[type]:
 
 def field_docs(struct: type) -> dict[str, str]:
     """The string under each field of a struct's source, as one line; empty without source files."""
+    return _module_docs(struct.__module__).get(struct.__name__, {})
+
+
+@functools.cache
+def _module_docs(module: str) -> dict[str, dict[str, str]]:
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(struct)))
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
     except OSError:
         return {}
-    body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-    docs: dict[str, str] = {}
-    for field, after in itertools.pairwise(body):
+    return {node.name: dict(_documented(node)) for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def _documented(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    for field, after in itertools.pairwise(node.body):
         if (
             isinstance(field, ast.AnnAssign)
             and isinstance(field.target, ast.Name)
@@ -160,8 +167,7 @@ def field_docs(struct: type) -> dict[str, str]:
             and isinstance(after.value, ast.Constant)
             and isinstance(after.value.value, str)
         ):
-            docs[field.target.id] = _plain(after.value.value)
-    return docs
+            yield field.target.id, _plain(after.value.value)
 
 
 def _plain(text: str) -> str:

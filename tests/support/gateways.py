@@ -1,0 +1,182 @@
+"""A whole front of house for tests: gateway and WebSocket server on free ports, over a real queue and ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest_asyncio
+import redis.asyncio as aioredis
+from prometheus_client import CollectorRegistry
+
+from sophia.events.hub import Hub
+from sophia.events.redis import RedisEventLog
+from sophia.gateway.deps import GatewayDeps
+from sophia.gateway.service import Gateway
+from sophia.inference.base import Models
+from sophia.nouns.clock import SystemClock
+from sophia.nouns.task import AttemptOutcome
+from sophia.nouns.usage import Usage
+from sophia.queue.base import Emission, Lease, Settlement
+from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
+from sophia.redis.connection import connect
+from sophia.settings.load import load
+from sophia.settings.loaded import Loaded, TenantKey
+from sophia.store.sql import SqlLedger, open_ledger
+from sophia.websocket.deps import WebSocketDeps
+from sophia.websocket.service import WebSocketServer
+from tests.support.models import make_models
+
+KEY, OTHER_KEY = "key-of-acme", "key-of-globex"
+TENANT, OTHER_TENANT = "acme", "globex"
+HEADERS = {"Authorization": f"Bearer {KEY}"}
+OTHER_HEADERS = {"Authorization": f"Bearer {OTHER_KEY}"}
+
+
+class Platform:
+    """What a test of the HTTP or WebSocket side talks to, and the means to play a worker behind it."""
+
+    def __init__(
+        self, loaded: Loaded, redis_url: str, models: Models, static_dir: Path | None, events_max: int
+    ) -> None:
+        self.loaded = loaded
+        self.client: aioredis.Redis = connect(redis_url)
+        self._blocking: aioredis.Redis = connect(redis_url, reply_timeout_s=70)
+        options = QueueOptions(
+            streams=loaded.settings.queue.streams,
+            partitions=loaded.settings.redis.partitions,
+            lease_s=5,
+            platform_events_max=events_max,
+        )
+        self.queue = RedisTaskQueue(self.client, options)
+        self.work = RedisWorkQueue(self.client, self._blocking, options)
+        self.upkeep = RedisUpkeep(self.client, self._blocking, options)
+        self.events = RedisEventLog(self.client, self._blocking, options)
+        self.ledger: SqlLedger = open_ledger(None, loaded.data_dir)
+        self.registry = CollectorRegistry()
+        self.hub = Hub(self.events, read_wait_s=1.0)
+        self.models = models
+        self.gateway_deps = GatewayDeps(
+            loaded=loaded,
+            queue=self.queue,
+            events=self.events,
+            hub=self.hub,
+            ledger=self.ledger,
+            models=models,
+            clock=SystemClock(),
+            static_dir=static_dir,
+            version="9.9.9",
+            registry=self.registry,
+        )
+        self.gateway = Gateway(self.gateway_deps, "127.0.0.1", 0)
+        self.websocket_deps = WebSocketDeps(
+            loaded=loaded, events=self.events, hub=self.hub, clock=SystemClock(), registry=self.registry
+        )
+        self.websocket = WebSocketServer(self.websocket_deps, "127.0.0.1", 0)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.gateway.port}"
+
+    @property
+    def ws_url(self) -> str:
+        return f"http://127.0.0.1:{self.websocket.port}/ws"
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Platform]:
+        await self.ledger.migrate()
+        services = [asyncio.create_task(service.run()) for service in (self.hub, self.gateway, self.websocket)]
+        try:
+            async with asyncio.timeout(10):
+                await self.gateway.started.wait()
+                await self.websocket.started.wait()
+            yield self
+        finally:
+            await self.gateway.stop()
+            await self.websocket.stop()
+            async with asyncio.timeout(20):
+                await asyncio.gather(*services[1:])
+            await self.hub.stop()
+            await services[0]
+            await self.work.close()
+            await self.queue.close()
+            await self.ledger.close()
+            await self.models.close()
+            await self.client.aclose()
+            await self._blocking.aclose()
+
+    async def lease(self, stream: str = "light") -> Lease:
+        """Take the next task of a stream, as a worker does."""
+        (lease,) = await self.work.lease("worker-1", [stream], 1, 5.0)
+        return lease
+
+    async def emit(self, lease: Lease, text: str) -> None:
+        assert await self.work.emit([Emission(lease=lease, kind="task.output", data={"text": text})]) == [True]
+
+    async def succeed(self, lease: Lease, result: Any = None) -> None:
+        settlement = Settlement(
+            lease=lease,
+            outcome=AttemptOutcome.SUCCEEDED,
+            result=result or {"text": "done"},
+            usage=Usage(input_tokens=3, output_tokens=5, run_s=0.25, cost_nano_usd=2_000),
+        )
+        assert await self.work.settle([settlement]) == [True]
+
+    async def record(self) -> None:
+        """Take what changed into the ledger, as the router does."""
+        while changes := await self.upkeep.changes(100, 0.0):
+            ids = list(dict.fromkeys(change.task_id for change in changes))
+            records = [record for record in await self.queue.get(ids) if record is not None]
+            await self.ledger.record(records)
+            await self.upkeep.acknowledge(changes)
+
+
+def loaded_settings(data_dir: Path, changes: Mapping[str, Mapping[str, Any]] | None = None) -> Loaded:
+    """The packaged local profile for two tenants; ``changes`` replaces keys of sections."""
+    loaded = msgspec.structs.replace(_packaged(), data_dir=data_dir)
+    settings = loaded.settings
+    for section, values in (changes or {}).items():
+        changed = msgspec.structs.replace(getattr(settings, section), **values)
+        settings = msgspec.structs.replace(settings, **{section: changed})
+    keys = (TenantKey(tenant=TENANT, key=KEY), TenantKey(tenant=OTHER_TENANT, key=OTHER_KEY))
+    return msgspec.structs.replace(loaded, settings=settings, api_keys=keys)
+
+
+@functools.cache
+def _packaged() -> Loaded:
+    return load(None, Path("unused"), {"SOPHIA_PROFILE": "local"})
+
+
+@contextlib.asynccontextmanager
+async def running_platform(
+    redis_url: str,
+    data_dir: Path,
+    *,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
+    models: Models | None = None,
+    static_dir: Path | None = None,
+    events_max: int = 100_000,
+) -> AsyncIterator[Platform]:
+    platform = Platform(loaded_settings(data_dir, changes), redis_url, models or make_models(), static_dir, events_max)
+    async with platform.running():
+        yield platform
+
+
+@pytest_asyncio.fixture
+async def platform(redis_url: str, tmp_path: Path) -> AsyncIterator[Platform]:
+    """Gateway and WebSocket server without a model server."""
+    async with running_platform(redis_url, tmp_path) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def api(platform: Platform) -> AsyncIterator[aiohttp.ClientSession]:
+    """An HTTP client of the gateway with a good key."""
+    async with aiohttp.ClientSession(platform.url, headers=HEADERS) as session:
+        yield session
