@@ -65,7 +65,7 @@ async def test_a_source_that_failed_is_listed_and_cannot_be_cited() -> None:
 async def test_a_model_that_cites_nothing_is_asked_which_sources_its_answer_rests_on() -> None:
     async with research(says(f"{ANSWER}."), says('{"sources": [1, 1, 2]}')) as (_, chat, start):
         result = await start("/lighthouse", "/museum").run()
-    # The museum's page shares no word with the answer, whatever the model says.
+    # The museum's page has none of the answer's words, whatever the model says.
     assert result.answer == f"{ANSWER}. [1]"
     assert result.citations == [1]
     items = chat.requests[1]["response_format"]["json_schema"]["schema"]["properties"]["sources"]["items"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sophia.nouns.errors import UpstreamError
 from sophia.worker.citations import keep_known, with_citations
-from sophia.worker.readable import relevant, shares_words
+from sophia.worker.readable import relevant, support
 from sophia.worker.search_results import result_urls, search_url
 
 
@@ -88,6 +88,7 @@ def test_a_cut_text_is_never_longer_than_asked(text: str, question: str, limit: 
     assert len(text) > limit or kept == text
 
 
-def test_texts_share_words_of_some_weight() -> None:
-    assert shares_words("The Lighthouse was old.", "a lighthouse by the sea")
-    assert not shares_words("The cat and the dog.", "the sea and the sun")
+def test_support_is_the_share_of_longer_words_that_a_source_has() -> None:
+    assert support("The lighthouse was red.", "A LIGHTHOUSE by the sea") == 1
+    assert support("The lighthouse stands tall.", "a lighthouse by the sea") == pytest.approx(1 / 3)
+    assert support("The cat and the dog.", "the sea and the sun") == 0

@@ -83,9 +83,10 @@ def relevant(text: str, question: str, limit: int) -> str:
     return "\n".join(passages[index] for index in sorted(chosen)) or text[:limit]
 
 
-def shares_words(one: str, other: str) -> bool:
-    """Whether two texts have a word of some weight in common."""
-    return not {word for word in _words(one) if len(word) > 3}.isdisjoint(_words(other))
+def support(statement: str, source: str) -> float:
+    """Which share of the longer words of ``statement`` stands in ``source``: 0 to 1."""
+    said = {word for word in _words(statement) if len(word) > 3}
+    return len(said & set(_words(source))) / len(said) if said else 0.0
 
 
 def _passages(text: str) -> list[str]:

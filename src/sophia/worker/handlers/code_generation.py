@@ -38,7 +38,10 @@ async def run(context: TaskContext, payload: CodeGeneration) -> GeneratedCode:
         messages = [
             *messages,
             {"role": "assistant", "content": answer.text},
-            {"role": "user", "content": f"That was wrong: {best.fault}. Write the whole answer again, mended and no longer than needed."},
+            {
+                "role": "user",
+                "content": f"That was wrong: {best.fault}. Write the whole answer again, mended and no longer than needed.",
+            },
         ]
         second = await _ask(context, payload, messages)
         best = _better(best, _read(second, payload.language))

@@ -16,7 +16,7 @@ from sophia.worker.defaults import answer_tokens
 from sophia.worker.fetching import Fetcher
 from sophia.worker.handlers.json_answers import read_json
 from sophia.worker.metering import estimated_tokens
-from sophia.worker.readable import Readable, read_page, relevant, shares_words
+from sophia.worker.readable import Readable, read_page, relevant, support
 from sophia.worker.search_results import result_urls, search_url
 
 SYSTEM = (
@@ -28,7 +28,10 @@ CHARACTERS_PER_TOKEN = 3
 """On the safe side for web text, which has more numbers and names than prose."""
 EXCERPT_CHARACTERS = 300
 LONGEST_TITLE = 200
-CITING_TOKENS = 64
+CITING_TOKENS = 16
+TOKENS_PER_NUMBER = 4
+LEAST_SUPPORT = 0.5
+"""Of the words that the best source shares with the answer, those that another one must share to be cited too."""
 
 
 class _Found(msgspec.Struct, kw_only=True):
@@ -150,7 +153,8 @@ def _messages(question: str, sources: dict[int, Readable]) -> list[dict[str, Any
 async def _choose(
     context: TaskContext, payload: WebResearch, messages: list[dict[str, Any]], text: str, sources: dict[int, Readable]
 ) -> list[int]:
-    """A model that cited nothing says which sources its answer rests on; those that share no word with it do not count."""
+    """A model that cited nothing says which sources its answer rests on. Since it has to name one, those count only
+    that share words with the answer."""
     numbers = sorted(sources)
     schema = {
         "type": "object",
@@ -169,7 +173,7 @@ async def _choose(
     answer: ChatAnswer = await context.chat(
         [*messages, {"role": "assistant", "content": text}, {"role": "user", "content": question}],
         model=payload.model,
-        max_tokens=CITING_TOKENS,
+        max_tokens=CITING_TOKENS + TOKENS_PER_NUMBER * len(numbers),
         temperature=0,
         json_schema=schema,
         show=False,
@@ -177,7 +181,8 @@ async def _choose(
     chosen, fault = read_json(answer, _Chosen)
     if chosen is None:
         raise InvalidResult(f"{answer.model} cited no sources: {fault}")
-    return sorted({n for n in chosen.sources if n in sources and shares_words(text, sources[n].text)})
+    grounds = {n: support(text, sources[n].text) for n in chosen.sources if n in sources}
+    return [n for n in sorted(grounds) if grounds[n] > max(grounds.values()) * LEAST_SUPPORT]
 
 
 def _source(context: TaskContext, number: int, found: _Found) -> Source:
