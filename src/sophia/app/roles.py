@@ -21,7 +21,7 @@ from sophia.providers.base import LaunchRequest, Provider
 from sophia.settings.loaded import Loaded
 
 Options = Mapping[str, Any]
-"""Of the command line: host, port, metrics_port, pool, id, kind, tether_fd, worker_tether_fd, environment."""
+"""Of the command line: host, port, metrics_port, websocket_url, page_origin, pool, id, kind, tether_fd, worker_tether_fd, environment."""
 
 STATIC_DIR = Path(__file__).parent.parent / "gateway" / "static"
 
@@ -118,7 +118,14 @@ async def run_websocket(loaded: Loaded, options: Options, stop: asyncio.Event) -
     server = loaded.settings.server
     async with build.backbone(loaded) as backbone:
         hub = Hub(backbone.events)
-        deps = WebSocketDeps(loaded=loaded, events=backbone.events, hub=hub, clock=SystemClock(), registry=REGISTRY)
+        deps = WebSocketDeps(
+            loaded=loaded,
+            events=backbone.events,
+            hub=hub,
+            clock=SystemClock(),
+            registry=REGISTRY,
+            allowed_origins=frozenset(options.get("page_origin") or ()),
+        )
         service = WebSocketServer(
             deps, options.get("host") or server.host, _port(options, server.websocket_port or server.port + 1)
         )

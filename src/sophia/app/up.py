@@ -115,7 +115,7 @@ class Platform:
         if chat is not None:
             await self._step("language model", stop, chat.start())
         for role, port in (("gateway", self._ports["API"]), ("websocket", self._ports["WebSocket"])):
-            child = self._role(role, port=port, more=self._websocket_option(role))
+            child = self._role(role, port=port, more=self._address_options(role))
             await self._step(role, stop, child.start())
         router = self._role("router", more=("--worker-tether-fd", str(self._worker_tether_fd)))
         await self._step("router and pools", stop, router.start())
@@ -205,10 +205,16 @@ class Platform:
 
         return self._child(role, arguments, ready=ready)
 
-    def _websocket_option(self, role: str) -> tuple[str, ...]:
-        if role != "gateway":
-            return ()
-        return ("--websocket-url", f"ws://{self._host}:{self._ports['WebSocket']}/ws")
+    def _address_options(self, role: str) -> tuple[str, ...]:
+        """The gateway and the WebSocket server learn of each other's port, which need not be the settings'."""
+        if role == "gateway":
+            return ("--websocket-url", f"ws://{self._host}:{self._ports['WebSocket']}/ws")
+        # People open the page by either name, and the browser says by which.
+        return tuple(
+            word
+            for host in (self._host, "localhost")
+            for word in ("--page-origin", f"http://{host}:{self._ports['API']}")
+        )
 
     def _child(self, name: str, arguments: tuple[str, ...], **more: object) -> Child:
         spec = ChildSpec(

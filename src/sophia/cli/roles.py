@@ -41,6 +41,11 @@ def gateway(**options: Any) -> int:
 
 
 @click.command()
+@click.option(
+    "--page-origin",
+    multiple=True,
+    help="Where the page is served, as http://HOST:PORT, when it is not this host's API port; repeatable.",
+)
 @config_options
 @listen_options
 def websocket(**options: Any) -> int:

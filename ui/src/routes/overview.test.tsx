@@ -56,7 +56,7 @@ it('keeps the filter in the address and sends it', async () => {
   await screen.findByText('No task matches')
   expect(calls.some(({ search }) => search.includes('state=failed'))).toBe(true)
   await userEvent.click(screen.getByRole('combobox', { name: 'Type' }))
-  await userEvent.click(await screen.findByRole('option', { name: 'Planning' }))
+  await userEvent.click(await screen.findByRole('option', { name: 'Planning', hidden: true }))
   await waitFor(() =>
     expect(router.state.location.search).toEqual({ state: 'failed', type: 'long_planning' }),
   )
