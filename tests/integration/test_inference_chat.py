@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import aiohttp
 import pytest
@@ -129,6 +130,53 @@ async def test_a_prompt_beyond_the_context_is_the_callers_fault(chat_models: Mod
     with pytest.raises(UpstreamError, match="context size") as raised:
         await chat_models.chat(card, [{"role": "user", "content": "word " * 5000}], max_tokens=5)
     assert raised.value.status == 400
+
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Weather of a city",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+CALL = {"id": "a", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
+
+
+async def test_tools_and_their_calls_reach_the_model(chat_server_url: str):
+    body = {
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Weather in Paris?"},
+            {"role": "assistant", "content": None, "tool_calls": [CALL]},
+            {"role": "tool", "tool_call_id": "a", "content": "sunny, 22 C"},
+        ],
+        "tools": [TOOL],
+    }
+    prompt = await _prompt(chat_server_url, body)
+    assert prompt.startswith("<|im_start|>system\nBe brief.\n\n# Tools")
+    assert '"name": "get_weather"' in prompt.partition("<|im_start|>user")[0]
+    assert '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call><|im_end|>' in prompt
+    assert prompt.endswith("<tool_response>\nsunny, 22 C\n</tool_response><|im_end|>\n<|im_start|>assistant\n")
+
+
+async def test_without_tools_the_prompt_is_the_models_own(chat_server_url: str):
+    messages = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "A"},
+        {"role": "user", "content": "B"},
+    ]
+    assert await _prompt(chat_server_url, {"messages": messages}) == (
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n<|im_start|>user\nB<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+
+
+async def _prompt(chat_server_url: str, body: Any) -> str:
+    root = chat_server_url.removesuffix("/v1")
+    async with aiohttp.ClientSession() as session, session.post(f"{root}/apply-template", json=body) as answer:
+        return str((await answer.json())["prompt"])
 
 
 async def _idle(chat_server_url: str) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import faulthandler
 import logging
 import os
+from importlib import resources
 from pathlib import Path
 
 import aiohttp
@@ -31,11 +32,13 @@ async def serve(
     *,
     model_file: Path | None = None,
     model_name: str = CHAT_MODEL,
+    chat_template: str | None = None,
 ) -> None:
     """Serve until ``stop`` is set; then running answers have ``STOP_GRACE_S`` to end. For a process of its own, which
     ends here, with status 0, when they take longer.
 
     ``/v1/chat/completions`` (streams, JSON schema, tools), ``/v1/models``, ``/health``, ``/metrics``, ``/slots``.
+    ``chat_template`` None is the model's own, but for the packaged model one that knows tools.
     Generation stops when the client of a *streamed* answer disconnects; llama.cpp does not notice it of a plain one.
     Raises ``ConfigError`` when the model cannot be loaded or the address cannot be bound.
     """
@@ -45,6 +48,10 @@ async def serve(
     bind(host, port, "port").close()
     path = model_file or chat_model_file()
     params = xllamacpp.CommonParams()
+    if chat_template is not None:
+        params.chat_template = chat_template
+    elif model_file is None:
+        params.chat_template = resources.files("sophia.inference").joinpath("smollm2.jinja").read_text("utf-8")
     params.model.path = str(path)
     params.model_alias = {model_name}
     params.hostnames = [host]

@@ -156,12 +156,17 @@ class Upstream:
     def _open_session(self) -> aiohttp.ClientSession:
         # Here and not in __init__: aiohttp wants a running loop.
         if self._session is None:
-            local = self._provider.base_url.startswith("http://")
             self._session = aiohttp.ClientSession(
                 headers=self._provider.headers,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._settings.connect_timeout_s),
-                connector=aiohttp.TCPConnector(
-                    limit=0, keepalive_timeout=_LOCAL_KEEPALIVE_S if local else _REMOTE_KEEPALIVE_S
-                ),
+                connector=self._connector(),
             )
         return self._session
+
+    def _connector(self) -> aiohttp.TCPConnector:
+        if self._settings.kind == "llama_embedded":
+            # It announces keep-alive and closes the connection after every stream: a call that takes it up just then
+            # is lost, and a POST is not sent again by itself.
+            return aiohttp.TCPConnector(limit=0, force_close=True)
+        local = self._provider.base_url.startswith("http://")
+        return aiohttp.TCPConnector(limit=0, keepalive_timeout=_LOCAL_KEEPALIVE_S if local else _REMOTE_KEEPALIVE_S)
