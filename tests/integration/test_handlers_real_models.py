@@ -106,6 +106,12 @@ async def test_the_same_task_many_times_at_once(chat_models: ModelDirectory) -> 
     assert all(result.text == recorded.shown for result, recorded in zip(results, runs, strict=True))
 
 
+async def test_calls_may_follow_each_other_at_once(chat_models: ModelDirectory) -> None:
+    card = chat_models.resolve(None, kind="chat")
+    for _ in range(8):
+        await chat_models.chat(card, [{"role": "user", "content": "Say hello."}], max_tokens=2)
+
+
 async def test_cancelling_counts_what_was_generated(chat_models: ModelDirectory) -> None:
     recorded = Recorded(chat_models, "light", {"prompt": "Write a very long story about the sea.", "max_tokens": 900})
     running = asyncio.create_task(recorded.run())
