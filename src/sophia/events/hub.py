@@ -12,6 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
+from sophia.cancel import cancel_all
 from sophia.events.base import EventLog, Page
 from sophia.nouns.errors import SophiaError, Unavailable
 from sophia.nouns.event import Event
@@ -127,9 +128,7 @@ class Hub:
             if tail.done():
                 tail.result()
         finally:
-            tail.cancel()
-            stopped.cancel()
-            await asyncio.gather(tail, stopped, return_exceptions=True)
+            await cancel_all(tail, stopped)
 
     async def stop(self) -> None:
         self._stopped.set()

@@ -11,6 +11,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from sophia.cancel import cancel_all
+
 T = TypeVar("T")
 
 
@@ -27,9 +29,7 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
             raise ClientDisconnect
         return worker.result()
     finally:
-        worker.cancel()
-        watcher.cancel()
-        await asyncio.gather(worker, watcher, return_exceptions=True)
+        await cancel_all(worker, watcher)
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -11,6 +11,7 @@ from enum import IntEnum
 
 from aiohttp import WSMsgType, web
 
+from sophia.cancel import cancel_all
 from sophia.events import cursors
 from sophia.events.base import EventLog
 from sophia.events.hub import Delivery, Hub, Loss, Subscription
@@ -80,9 +81,7 @@ class Connection:
         try:
             await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            reader.cancel()
-            writer.cancel()
-            results = await asyncio.gather(reader, writer, return_exceptions=True)
+            results = await cancel_all(reader, writer)
         await self._end(results)
 
     def leave(self) -> None:
