@@ -21,8 +21,8 @@ from sophia.nouns.pool import Instance, InstanceState
 from sophia.nouns.task import Route, Target, TaskRecord, TaskState
 from sophia.nouns.usage import Usage
 from sophia.store.base import TaskFilter, UsageRow
-from sophia.store.rows import DAY_MS
 from sophia.store.sql import SqlLedger
+from sophia.store.sums import DAY_MS
 from sophia.store.tables import metadata, schema
 
 # The database outlives the examples on purpose: each uses tasks with ids of their own.
@@ -52,7 +52,13 @@ class TestRecords:
         cut = data.draw(st.integers(0, len(arriving)))
         await ledger.record(arriving[:cut])
         await ledger.record(arriving[cut:])
-        assert await ledger.task(versions[-1].task.id) == versions[-1]
+        last = versions[-1]
+        assert await ledger.task(last.task.id) == last
+        rows = await ledger.usage(last.task.tenant, "1970-01-01", "3100-01-01")
+        total = sum((row.usage for row in rows), Usage())
+        assert total.run_s == pytest.approx(last.usage.run_s)
+        assert total == msgspec.structs.replace(last.usage, run_s=total.run_s)
+        assert all(row.tasks == 1 for row in rows)
 
     async def test_a_redrive_takes_the_result_back(self, ledger: SqlLedger) -> None:
         done = finished()
@@ -88,7 +94,10 @@ class TestRecords:
                 TaskRecord(
                     task=task,
                     state=TaskState.RETRYING,
-                    attempts=tuple(attempt(number, START_MS + number) for number in range(1, version + 1)),
+                    attempts=tuple(
+                        attempt(number, START_MS + number, usage=Usage(cost_nano_usd=1))
+                        for number in range(1, version + 1)
+                    ),
                     updated_at_ms=START_MS + version,
                 )
                 for task in tasks
@@ -101,6 +110,8 @@ class TestRecords:
                 # Opposite orders: the ledger has to put them into one, or writers wait for each other in a circle.
                 group.create_task(engine.record(batch if number % 3 else batch[::-1]))
         assert [await ledger.task(task.id) for task in tasks] == versions[-1]
+        [row] = await ledger.usage(None, "2026-01-01", "2026-01-01")
+        assert (row.tasks, row.usage.cost_nano_usd) == (30, 30 * 11)
 
 
 class TestLists:

@@ -92,8 +92,10 @@ records = st.builds(
 @st.composite
 def histories(draw: st.DrawFn) -> list[TaskRecord]:
     """The versions of one task's record as a queue makes them, oldest first: attempts that follow each other, often
-    within a millisecond, a final state, and sometimes a redrive, which is always later than what it undoes."""
+    within a millisecond, a final state, and sometimes a redrive, which is always later than what it undoes.
+    The tenant has no other task."""
     task = draw(tasks)
+    task = msgspec.structs.replace(task, tenant=task.id)
     at_ms = draw(times)
     step = st.integers(0, 2)
     done: tuple[Attempt, ...] = ()

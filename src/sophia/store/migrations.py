@@ -37,17 +37,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             task_id {key} NOT NULL PRIMARY KEY REFERENCES ledger_tasks (id) ON DELETE CASCADE, result TEXT NOT NULL)""",
         """CREATE TABLE ledger_attempts (
             task_id {key} NOT NULL REFERENCES ledger_tasks (id) ON DELETE CASCADE, number INTEGER NOT NULL,
-            tenant TEXT NOT NULL, type TEXT NOT NULL, worker TEXT NOT NULL, pool TEXT NOT NULL,
-            started_at_ms BIGINT NOT NULL, ended_at_ms BIGINT, outcome TEXT NOT NULL, error TEXT,
+            worker TEXT NOT NULL, pool TEXT NOT NULL, started_at_ms BIGINT NOT NULL, ended_at_ms BIGINT, outcome TEXT NOT NULL, error TEXT,
             input_tokens BIGINT NOT NULL, output_tokens BIGINT NOT NULL, embedding_tokens BIGINT NOT NULL,
             model_calls BIGINT NOT NULL, run_s DOUBLE PRECISION NOT NULL, cost_nano_usd BIGINT NOT NULL,
-            rolled_up BOOLEAN NOT NULL, PRIMARY KEY (task_id, number))""",
-        "CREATE INDEX ledger_attempts_ended ON ledger_attempts (ended_at_ms)",
+            PRIMARY KEY (task_id, number))""",
         """CREATE TABLE ledger_usage_days (
-            tenant TEXT NOT NULL, type TEXT NOT NULL, day BIGINT NOT NULL, tasks BIGINT NOT NULL,
+            day BIGINT NOT NULL, tenant TEXT NOT NULL, type TEXT NOT NULL, tasks BIGINT NOT NULL,
             input_tokens BIGINT NOT NULL, output_tokens BIGINT NOT NULL, embedding_tokens BIGINT NOT NULL,
             model_calls BIGINT NOT NULL, run_s DOUBLE PRECISION NOT NULL, cost_nano_usd BIGINT NOT NULL,
-            PRIMARY KEY (tenant, type, day))""",
+            PRIMARY KEY (day, tenant, type))""",
         "CREATE TABLE ledger_marks (name TEXT NOT NULL PRIMARY KEY, value BIGINT NOT NULL)",
         """CREATE TABLE ledger_instances (
             id {key} NOT NULL PRIMARY KEY, pool TEXT NOT NULL, state TEXT NOT NULL, requested_at_ms BIGINT NOT NULL,
@@ -72,7 +70,9 @@ async def migrate(database: Database) -> None:
             await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         version = await _version(connection)
         if version == 0:
-            await connection.execute(sa.text("CREATE TABLE IF NOT EXISTS ledger_schema (version INTEGER NOT NULL PRIMARY KEY)"))
+            await connection.execute(
+                sa.text("CREATE TABLE IF NOT EXISTS ledger_schema (version INTEGER NOT NULL PRIMARY KEY)")
+            )
         for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
             for statement in statements:
                 await connection.execute(sa.text(statement.format(key=_KEY_TYPE[database.dialect])))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,6 @@ from sophia.store.tables import USAGE_COLUMNS
 
 Row = dict[str, Any]
 
-DAY_MS = 86_400_000
 _EPOCH = date(1970, 1, 1)
 
 
@@ -68,32 +67,29 @@ def result_row(record: TaskRecord) -> Row:
     return {"task_id": record.task.id, "result": msgspec.json.encode(record.result).decode()}
 
 
-def attempt_rows(record: TaskRecord, rolled_up_through_ms: int) -> list[Row]:
+def attempt_rows(record: TaskRecord) -> list[Row]:
     return [
         {
             "task_id": record.task.id,
             "number": attempt.number,
-            "tenant": record.task.tenant,
-            "type": record.task.type,
             "worker": attempt.worker,
             "pool": attempt.pool,
             "started_at_ms": attempt.started_at_ms,
             "ended_at_ms": attempt.ended_at_ms,
             "outcome": attempt.outcome.value,
             "error": _json(attempt.error),
-            "rolled_up": attempt.ended_at_ms is not None and attempt.ended_at_ms <= rolled_up_through_ms,
             **{name: getattr(attempt.usage, name) for name in USAGE_COLUMNS},
         }
         for attempt in record.attempts
     ]
 
 
-def record_of(row: RowMapping, attempts: Sequence[Attempt], result: str | None) -> TaskRecord:
+def record_of(row: RowMapping, attempts: Mapping[int, Attempt], result: str | None) -> TaskRecord:
     """From a row of ``tasks`` joined with ``bodies``."""
     return TaskRecord(
         task=msgspec.json.decode(row["task"], type=Task),
         state=msgspec.convert(row["state"], TaskState),
-        attempts=tuple(attempts),
+        attempts=tuple(attempts.values()),
         updated_at_ms=row["updated_at_ms"],
         due_at_ms=row["due_at_ms"],
         finished_at_ms=row["finished_at_ms"],
@@ -117,9 +113,7 @@ def attempt_of(row: RowMapping) -> Attempt:
 
 
 def usage_of(row: RowMapping) -> Usage:
-    # Sums come as Decimal from Postgres.
-    counts = {name: int(row[name]) for name in USAGE_COLUMNS if name != "run_s"}
-    return Usage(run_s=float(row["run_s"]), **counts)
+    return Usage(**{name: row[name] for name in USAGE_COLUMNS})
 
 
 def day_number(day: str, field: str) -> int:

@@ -15,14 +15,16 @@ from sophia.nouns.errors import InvalidInput
 from sophia.nouns.pool import Instance, InstanceState
 from sophia.nouns.task import FINAL_STATES, Attempt, TaskRecord
 from sophia.store import cursor as cursors
-from sophia.store import rows
+from sophia.store import rows, sums
 from sophia.store.base import TaskFilter, TaskPage, UsageRow
 from sophia.store.engine import Database, open_database
 from sophia.store.migrations import migrate
 from sophia.store.statements import Statements
-from sophia.store.tables import ROLLED_UP_THROUGH, attempts, bodies, instances, marks, results, tasks
+from sophia.store.tables import COUNTED_THROUGH, attempts, bodies, instances, marks, results, tasks, usage_days
 
 MAX_PAGE = 1_000
+_BATCH = 1_000
+"""Tasks in one statement; both databases bound the number of parameters."""
 MAX_PRUNE = 10_000
 _FINAL = sorted(state.value for state in FINAL_STATES)
 
@@ -53,13 +55,15 @@ class SqlLedger:
         if not newest:
             return
         async with self._database.writing() as connection:
-            answer = await connection.execute(self._sql.upsert_task, [rows.task_row(record) for record in newest])
-            taken_ids = set(answer.scalars())
-            taken = [record for record in newest if record.task.id in taken_ids]
-            if taken:
-                await self._record_parts(connection, taken)
+            for start in range(0, len(newest), _BATCH):
+                await self._record(connection, newest[start : start + _BATCH])
 
-    async def _record_parts(self, connection: AsyncConnection, taken: Sequence[TaskRecord]) -> None:
+    async def _record(self, connection: AsyncConnection, records: Sequence[TaskRecord]) -> None:
+        answer = await connection.execute(self._sql.upsert_task, [rows.task_row(record) for record in records])
+        taken_ids = set(answer.scalars())
+        taken = [record for record in records if record.task.id in taken_ids]
+        if not taken:
+            return
         await connection.execute(self._sql.insert_body, [rows.body_row(record) for record in taken])
         with_result = [rows.result_row(record) for record in taken if record.result is not None]
         without = [record.task.id for record in taken if record.result is None]
@@ -68,12 +72,21 @@ class SqlLedger:
         if without:
             # A redriven task has no result any more.
             await connection.execute(sa.delete(results).where(results.c.task_id.in_(without)))
-        # Read after the tasks were written, hence locked: no prune can be between the two.
-        mark = sa.select(marks.c.value).where(marks.c.name == ROLLED_UP_THROUGH)
-        rolled_up_through_ms = (await connection.execute(mark)).scalar() or 0
-        attempt_rows = [row for record in taken for row in rows.attempt_rows(record, rolled_up_through_ms)]
-        if attempt_rows:
-            await connection.execute(self._sql.upsert_attempt, attempt_rows)
+        with_attempts = [record for record in taken if record.attempts]
+        if with_attempts:
+            await self._record_attempts(connection, with_attempts)
+
+    async def _record_attempts(self, connection: AsyncConnection, records: Sequence[TaskRecord]) -> None:
+        # Both are read after the tasks were written, hence locked: nobody else counts or prunes them meanwhile.
+        known = await _attempts(connection, [record.task.id for record in records])
+        mark = sa.select(marks.c.value).where(marks.c.name == COUNTED_THROUGH)
+        counted_through_ms = (await connection.execute(mark)).scalar()
+        await connection.execute(
+            self._sql.upsert_attempt, [row for record in records for row in rows.attempt_rows(record)]
+        )
+        added = sums.changes(records, known, counted_through_ms)
+        if added:
+            await connection.execute(self._sql.add_usage, added)
 
     async def task(self, task_id: str) -> TaskRecord | None:
         query = (
@@ -87,7 +100,7 @@ class SqlLedger:
             if row is None:
                 return None
             made = await _attempts(connection, [task_id])
-            return rows.record_of(row, made[task_id], row["result"])
+            return rows.record_of(row, made.get(task_id, {}), row["result"])
 
     async def tasks(self, where: TaskFilter, cursor: str | None, limit: int) -> TaskPage:
         if not 1 <= limit <= MAX_PAGE:
@@ -108,7 +121,7 @@ class SqlLedger:
             found = (await connection.execute(query)).mappings().all()
             page = found[:limit]
             made = await _attempts(connection, [row["id"] for row in page])
-            records = [rows.record_of(row, made[row["id"]], None) for row in page]
+            records = [rows.record_of(row, made.get(row["id"], {}), None) for row in page]
         more = len(found) > limit
         last = page[-1] if more else None
         position = None if last is None else cursors.Position(last["submitted_at_ms"], last["id"])
@@ -116,14 +129,21 @@ class SqlLedger:
 
     async def usage(self, tenant: str | None, from_day: str, to_day: str) -> list[UsageRow]:
         first, last = rows.day_number(from_day, "from_day"), rows.day_number(to_day, "to_day")
+        query = (
+            sa.select(usage_days)
+            .where(usage_days.c.day.between(first, last), usage_days.c.tasks > 0)
+            .order_by(usage_days.c.day, usage_days.c.tenant, usage_days.c.type)
+        )
+        if tenant is not None:
+            query = query.where(usage_days.c.tenant == tenant)
         async with self._database.reading() as connection:
-            found = (await connection.execute(self._sql.usage(tenant, first, last))).mappings().all()
+            found = (await connection.execute(query)).mappings()
             return [
                 UsageRow(
                     tenant=row["tenant"],
                     type=row["type"],
                     day=rows.day_name(row["day"]),
-                    tasks=int(row["tasks"]),
+                    tasks=row["tasks"],
                     usage=rows.usage_of(row),
                 )
                 for row in found
@@ -165,9 +185,8 @@ class SqlLedger:
             gone = (await connection.execute(old)).all()
             if gone:
                 gone_ids = [row.id for row in gone]
-                mark = {"name": ROLLED_UP_THROUGH, "value": max(row.finished_at_ms for row in gone)}
+                mark = {"name": COUNTED_THROUGH, "value": max(row.finished_at_ms for row in gone)}
                 await connection.execute(self._sql.raise_mark, mark)
-                await connection.execute(self._sql.roll_up(gone_ids))
                 await connection.execute(sa.delete(tasks).where(tasks.c.id.in_(gone_ids)))
         return len(gone)
 
@@ -192,10 +211,11 @@ def _conditions(where: TaskFilter) -> list[sa.ColumnElement[bool]]:
     return conditions
 
 
-async def _attempts(connection: AsyncConnection, task_ids: Sequence[str]) -> dict[str, list[Attempt]]:
-    query = sa.select(attempts).where(attempts.c.task_id.in_(task_ids)).order_by(attempts.c.number)
-    made: dict[str, list[Attempt]] = defaultdict(list)
+async def _attempts(connection: AsyncConnection, task_ids: Sequence[str]) -> dict[str, dict[int, Attempt]]:
+    """By task and number, in the order of their numbers."""
+    made: dict[str, dict[int, Attempt]] = defaultdict(dict)
     if task_ids:
+        query = sa.select(attempts).where(attempts.c.task_id.in_(task_ids)).order_by(attempts.c.number)
         for row in (await connection.execute(query)).mappings():
-            made[row["task_id"]].append(rows.attempt_of(row))
+            made[row["task_id"]][row["number"]] = rows.attempt_of(row)
     return made

@@ -65,8 +65,6 @@ attempts = sa.Table(
     metadata,
     sa.Column("task_id", Word, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("tenant", Word, nullable=False),
-    sa.Column("type", Word, nullable=False),
     sa.Column("worker", Word, nullable=False),
     sa.Column("pool", Word, nullable=False),
     sa.Column("started_at_ms", sa.BigInteger, nullable=False),
@@ -79,15 +77,14 @@ attempts = sa.Table(
     sa.Column("model_calls", sa.BigInteger, nullable=False),
     sa.Column("run_s", sa.Double, nullable=False),
     sa.Column("cost_nano_usd", sa.BigInteger, nullable=False),
-    sa.Column("rolled_up", sa.Boolean, nullable=False),
 )
 
 usage_days = sa.Table(
     "ledger_usage_days",
     metadata,
+    sa.Column("day", sa.BigInteger, primary_key=True),
     sa.Column("tenant", Word, primary_key=True),
     sa.Column("type", Word, primary_key=True),
-    sa.Column("day", sa.BigInteger, primary_key=True),
     sa.Column("tasks", sa.BigInteger, nullable=False),
     sa.Column("input_tokens", sa.BigInteger, nullable=False),
     sa.Column("output_tokens", sa.BigInteger, nullable=False),
@@ -123,5 +120,5 @@ schema = sa.Table(
 
 USAGE_COLUMNS = ("input_tokens", "output_tokens", "embedding_tokens", "model_calls", "run_s", "cost_nano_usd")
 
-ROLLED_UP_THROUGH = "rolled_up_through_ms"
-"""The mark up to which attempts of pruned tasks were added to ``usage_days``."""
+COUNTED_THROUGH = "counted_through_ms"
+"""The mark of the last pruned task's end: an attempt that ended by then and is not here was counted and pruned."""
