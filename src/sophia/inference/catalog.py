@@ -45,7 +45,7 @@ class Catalog:
             raise self._unknown(model, kind)
         if card.kind != kind:
             raise InvalidInput(
-                f"{model!r} is not a {kind} model but {_with_article(card.kind)} model",
+                f"{model!r} is not {_with_article(kind)} model but {_with_article(card.kind)} model",
                 field="model",
                 mend=self._offer(kind),
             )

@@ -19,7 +19,7 @@ from sophia.sockets import bind
 _log = logging.getLogger(__name__)
 
 STOP_GRACE_S = 5.0
-_DESTRUCTION_S = 3.0
+_DESTRUCTION_S = 10.0
 _POLL_S = 0.05
 _WARNINGS_ONLY = 2
 

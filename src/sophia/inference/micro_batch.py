@@ -45,8 +45,8 @@ class BatchingEmbedder:
 
     async def embed(self, texts: Sequence[str]) -> EmbeddingAnswer:
         """Raises ``InvalidInput`` for what is not text, ``Unavailable`` when too many texts wait already."""
-        if self._waiting() + len(texts) > self._max_waiting_texts:
-            raise Unavailable(f"{self._waiting()} texts wait to be embedded already", retry_after_s=1.0)
+        if self.waiting + len(texts) > self._max_waiting_texts:
+            raise Unavailable(f"{self.waiting} texts wait to be embedded already", retry_after_s=1.0)
         encoded = await self._engine.encode(texts)
         call = _Call([text.ids for text in encoded], self.dimensions)
         if encoded:
@@ -74,7 +74,9 @@ class BatchingEmbedder:
     async def close(self) -> None:
         return None
 
-    def _waiting(self) -> int:
+    @property
+    def waiting(self) -> int:
+        """Texts that are not in a batch yet."""
         return sum(len(call.rows) for call in self._calls)
 
     async def _run(self, batch: Sequence[_Row]) -> None:
