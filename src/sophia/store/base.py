@@ -1,4 +1,5 @@
-"""The ledger contract: what is kept after the queue has let go. One suite in ``tests/conformance/store``."""
+"""The ledger contract: what is kept after the queue has let go. One suite in
+``tests/conformance/test_store_ledger.py``."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class TaskPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Settled usage of one tenant, task type and UTC day (``2026-01-31``)."""
+    """Settled usage of one tenant, task type and UTC day (``2026-01-31``), the day being that of an attempt's end.
+    ``tasks`` had an attempt that ended on that day."""
 
     tenant: str
     type: str
@@ -44,21 +46,25 @@ class Ledger(Protocol):
 
     async def record(self, records: Sequence[TaskRecord]) -> None:
         """Insert or update, in one transaction. An older ``updated_at_ms`` never overwrites a newer one, and a
-        final state is never left again except by a redrive (a later ``updated_at_ms``)."""
+        final state is never left again except by a redrive (a later ``updated_at_ms``). Of two versions of the same
+        millisecond the one further on stays. Recording again changes nothing, sums of usage included."""
 
     async def task(self, task_id: str) -> TaskRecord | None: ...
 
     async def tasks(self, where: TaskFilter, cursor: str | None, limit: int) -> TaskPage:
-        """Without ``result`` (``None``): lists stay small. Raises ``InvalidInput`` on a bad cursor."""
+        """At most ``limit`` (1 to 1,000), without ``result`` (``None``): lists stay small. A task that is there during
+        the whole walk is given once. Raises ``InvalidInput`` on a bad cursor or limit."""
 
-    async def usage(self, tenant: str | None, from_day: str, to_day: str) -> list[UsageRow]: ...
+    async def usage(self, tenant: str | None, from_day: str, to_day: str) -> list[UsageRow]:
+        """By day, tenant and type; both days included; tasks that were pruned too. Raises ``InvalidInput``."""
 
     async def record_instance(self, instance: Instance) -> None:
-        """Keep an instance's intent and its latest state; called before the launch call is made."""
+        """Keep an instance's intent and its latest state; called before the launch call is made. The last word wins."""
 
     async def instances(self, live_only: bool) -> list[Instance]: ...
 
     async def prune(self, before_ms: int, limit: int) -> int:
-        """Forget finished tasks older than that; how many went."""
+        """Forget finished tasks older than that, oldest first; how many went. What they used stays in ``usage``.
+        Instances whose end was recorded before that go too."""
 
     async def close(self) -> None: ...
