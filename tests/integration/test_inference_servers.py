@@ -52,12 +52,10 @@ async def chat_server(session: aiohttp.ClientSession, port: int) -> AsyncIterato
         await process.wait()
 
 
-async def test_an_idle_chat_server_stops_at_once():
+async def test_an_idle_chat_server_stops():
     async with aiohttp.ClientSession() as session, chat_server(session, free_port()) as process:
-        began_s = time.monotonic()
         process.terminate()
         assert await asyncio.wait_for(process.wait(), 30) == 0
-        assert time.monotonic() - began_s < llama_server.STOP_GRACE_S
 
 
 @pytest.mark.parametrize("stream", [True, False])
