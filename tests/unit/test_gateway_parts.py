@@ -15,7 +15,7 @@ from tests.support.tasks import make_task
 from sophia.gateway.openai_forward import refusal
 from sophia.gateway.streaming import while_connected
 from sophia.gateway.views import title_of
-from sophia.nouns.errors import RateLimited, Unavailable, UpstreamError
+from sophia.nouns.errors import InvalidInput, RateLimited, Unavailable, UpstreamError
 from sophia.nouns.ids import IdSource, is_task_id
 from sophia.settings.keyring import Keyring
 from sophia.settings.loaded import TenantKey
@@ -56,8 +56,8 @@ def test_a_task_has_a_title_of_one_line(payload: dict[str, object], title: str) 
 @pytest.mark.parametrize(
     ("status", "kind", "shown"),
     [
-        (400, UpstreamError, 400),
-        (422, UpstreamError, 400),
+        (400, InvalidInput, None),
+        (422, InvalidInput, None),
         (401, UpstreamError, 401),
         (404, UpstreamError, 404),
         (429, RateLimited, None),

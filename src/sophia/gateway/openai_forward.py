@@ -32,12 +32,6 @@ class _HasUsage(msgspec.Struct):
     usage: TokenUsage | None = None
 
 
-class UpstreamRefusal(UpstreamError):
-    """The model's server found fault with the request itself."""
-
-    code = "invalid_request"
-
-
 async def read_request(call: Call, shape: type[T]) -> tuple[dict[str, Any], T]:
     """The whole body, and the parts of it that we look at."""
     document = decode(await read_body(call.request, call.settings.server.max_body_bytes), dict[str, Any])
@@ -131,7 +125,7 @@ def refusal(provider: str, status: int, headers: Mapping[str, str], body: bytes)
     if status == 429:
         return RateLimited(text, retry_after_s=_seconds(headers.get("retry-after")))
     if status in (400, 413, 422):
-        return UpstreamRefusal(message or text, status=400, field=parameter)
+        return InvalidInput(message or text, field=parameter)
     if status >= 500 or status == 408:
         return Unavailable(text, retry_after_s=_seconds(headers.get("retry-after")) or 1.0)
     return UpstreamError(text, status=status)
