@@ -18,7 +18,7 @@ up: $(VENV)/.runtime $(STATIC) ## Install, build and run the whole platform (POR
 	@exec $(BIN)/sophia up $(if $(PORT),--port $(PORT)) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
 test: $(VENV)/.dev $(STATIC) ## Run all tests (PYTEST="-k name" picks)
-	@scripts/ensure-chromium
+	@scripts/ensure-test-packages
 	@cd ui && npm run --silent test
 	@$(BIN)/python -m pytest $(PYTEST)
 

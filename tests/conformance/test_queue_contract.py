@@ -20,7 +20,7 @@ from sophia.nouns.usage import Usage
 from sophia.queue.base import Emission, Lease, QueueUpkeep, Settlement, TaskQueue, WorkerBeat, WorkQueue
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
 from tests.support.tasks import make_task
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, settle_for
 
 STREAMS = ("planning", "coding", "embedding", "research", "light")
 FAULT = ErrorInfo(code="unavailable", message="try later", error_class=ErrorClass.RETRYABLE)
@@ -74,9 +74,7 @@ async def test_a_task_is_leased_with_all_its_fields_and_its_result_can_be_read(e
     assert lease.task == task
     assert (lease.attempt, lease.attempts_counted) == (1, 1)
     usage = Usage(input_tokens=3, output_tokens=4, cost_nano_usd=55, run_s=0.5)
-    settlement = Settlement(
-        lease=lease, outcome=AttemptOutcome.SUCCEEDED, pool="p", result={"text": "é"}, usage=usage
-    )
+    settlement = Settlement(lease=lease, outcome=AttemptOutcome.SUCCEEDED, pool="p", result={"text": "é"}, usage=usage)
     assert await engine.work.settle([settlement]) == [True]
     (record,) = await engine.tasks.get([task.id])
     assert record is not None
@@ -135,7 +133,7 @@ async def test_a_low_task_is_not_starved_by_a_flood_of_higher_ones(engine: Engin
             taken.extend(lease.task.id for lease in await engine.work.lease("w1", ["light"], 1, 0))
         return low.id in taken
 
-    await eventually(lambda: asyncio.sleep(0.05, True), 1)
+    await settle_for(0.25)
     await eventually(low_was_taken)
     assert len(taken) < 30
 
@@ -207,9 +205,7 @@ async def test_a_retry_waits_its_time_and_counts(engine: Engine) -> None:
     task = make_task()
     await engine.tasks.submit([task])
     lease = await lease_one(engine)
-    await engine.work.settle(
-        [Settlement(lease=lease, outcome=AttemptOutcome.RETRYING, error=FAULT, retry_in_s=0.2)]
-    )
+    await engine.work.settle([Settlement(lease=lease, outcome=AttemptOutcome.RETRYING, error=FAULT, retry_in_s=0.2)])
     (record,) = await engine.tasks.get([task.id])
     assert record is not None
     assert record.task == task
@@ -464,9 +460,7 @@ async def test_workers_report_and_are_asked_to_drain(engine: Engine) -> None:
     assert await engine.tasks.workers() == []
 
 
-async def test_a_delivery_that_was_never_begun_is_found_again(
-    engine: Engine, redis_client: aioredis.Redis
-) -> None:
+async def test_a_delivery_that_was_never_begun_is_found_again(engine: Engine, redis_client: aioredis.Redis) -> None:
     task = make_task()
     await engine.tasks.submit([task])
     for partition in range(4):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 import psutil
@@ -52,34 +52,32 @@ class Platform:
         self.api_key = ""
         self._environ = {**clean_environment(), **(environ or {})}
         self._process: subprocess.Popen[bytes] | None = None
-        self._log: IO[bytes] | None = None
 
     def start(self, *options: str) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        self._log = (self.data_dir.parent / f"{self.data_dir.name}-up.log").open("ab")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "sophia.cli.main", "up", "--port", str(self.port), "--data-dir", str(self.data_dir)]
-            + list(options),
-            stdout=self._log,
-            stderr=self._log,
-            stdin=subprocess.DEVNULL,
-            env=self._environ,
-            cwd=self.data_dir.parent,
-            start_new_session=True,
-        )
-        asyncio.run(self._ready())
+        command = [sys.executable, "-m", "sophia.cli.main", "up", "--port", str(self.port)]
+        with self._log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--data-dir", str(self.data_dir), *options],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=self._environ,
+                cwd=self.data_dir.parent,
+                start_new_session=True,
+            )
+        self._wait_until_ready()
 
-    async def _ready(self) -> None:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + START_TIMEOUT_S
+    def _wait_until_ready(self) -> None:
+        until = time.monotonic() + START_TIMEOUT_S
         while True:
             client = self._client_file()
             if client.get("pid") == self.pid:
                 self.api_key = client["api_key"]
                 return
-            if self._process is None or self._process.poll() is not None or loop.time() > until:
+            if self._process is None or self._process.poll() is not None or time.monotonic() > until:
                 raise AssertionError(f"the platform did not come up:\n{self.log_text()}")
-            await asyncio.sleep(0.05)
+            time.sleep(0.05)
 
     def _client_file(self) -> dict[str, Any]:
         try:
@@ -89,12 +87,16 @@ class Platform:
         return content
 
     @property
+    def _log_path(self) -> Path:
+        return self.data_dir.parent / f"{self.data_dir.name}-up.log"
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
 
     def log_text(self) -> str:
-        texts = [(self.data_dir.parent / f"{self.data_dir.name}-up.log").read_text(errors="replace")]
+        texts = [self._log_path.read_text(errors="replace")]
         for path in sorted((self.data_dir / "logs").glob("*.log")):
             texts.append(f"--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-15:]))
         return "\n".join(texts)
@@ -127,8 +129,6 @@ class Platform:
         except subprocess.TimeoutExpired:
             self.kill_everything()
             raise AssertionError(f"the platform did not stop in {STOP_TIMEOUT_S:g} s:\n{self.log_text()}") from None
-        if self._log is not None:
-            self._log.close()
         return status
 
     def kill_everything(self) -> None:
@@ -143,8 +143,6 @@ class Platform:
                     continue
         if self._process is not None:
             self._process.wait(10)
-        if self._log is not None:
-            self._log.close()
 
 
 def clean_environment() -> dict[str, str]:
@@ -154,7 +152,7 @@ def clean_environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def running_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """One platform for all tests that do not break it."""
     running = Platform(tmp_path_factory.mktemp("platform") / "data", three_free_ports())
     running.start()

@@ -21,3 +21,14 @@ async def eventually(condition: Callable[[], Any | Awaitable[Any]], timeout_s: f
         if loop.time() > until:
             raise AssertionError(f"still {value!r} after {timeout_s:g} s")
         await asyncio.sleep(0.02)
+
+
+async def turns_of_the_loop(count: int) -> None:
+    """Let every task that is ready run, ``count`` times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def settle_for(seconds: float) -> None:
+    """Let real time pass where the passing of time is the point (ageing, expiry), not a guess at when work is done."""
+    await asyncio.sleep(seconds)

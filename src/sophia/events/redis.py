@@ -13,7 +13,7 @@ from sophia.events.base import Page
 from sophia.nouns.errors import InvalidInput
 from sophia.nouns.event import Event, EventKind
 from sophia.queue.redis.shared import QueueOptions, Scripts
-from sophia.redis.connection import command, persistently, translated
+from sophia.redis.connection import cancellable, command, persistently, translated
 from sophia.redis.records import decode_record, first_event
 
 _encode = msgspec.json.Encoder()
@@ -42,7 +42,7 @@ class RedisEventLog:
                     "d": _encode.encode(event.data),
                 }
                 pipe.xadd(self._keys[0], fields, maxlen=self._options.platform_events_max, approximate=True)
-            await pipe.execute()
+            await cancellable(pipe.execute())
 
     async def head(self) -> str:
         async def newest() -> list[str]:
@@ -82,7 +82,7 @@ class RedisEventLog:
         async with translated(), self._client.pipeline(transaction=False) as pipe:
             for key in self._keys:
                 pipe.xrange(key, count=1)
-            oldest = await pipe.execute()
+            oldest = await cancellable(pipe.execute())
         return any(
             position != "0-0" and (not entries or _order(position) < _order(entries[0][0].decode()))
             for position, entries in zip(positions, oldest, strict=True)

@@ -77,6 +77,20 @@ def is_transient(error: BaseException) -> bool:
     )
 
 
+async def cancellable(call: Awaitable[T]) -> T:
+    """Await the driver without losing a cancellation.
+
+    The driver uses ``asyncio.wait_for``, which before Python 3.12 forgets a cancellation that arrives in the same turn
+    as the result (python/cpython#86296): a task that was told to end would go on for ever.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    result = await call
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return result
+
+
 async def persistently(call: Callable[[], Awaitable[T]], *, for_s: float = RETRY_FOR_S) -> T:
     """Repeat a harmless call over connection trouble for ``for_s`` seconds; other errors come through at once."""
     loop = asyncio.get_running_loop()
@@ -84,7 +98,7 @@ async def persistently(call: Callable[[], Awaitable[T]], *, for_s: float = RETRY
     pause = 0.05
     while True:
         try:
-            return await call()
+            return await cancellable(call())
         except (driver.RedisError, OSError) as error:
             if not is_transient(error) or loop.time() + pause > until:
                 raise translate(error) from error
@@ -94,7 +108,7 @@ async def persistently(call: Callable[[], Awaitable[T]], *, for_s: float = RETRY
 
 async def command(client: aioredis.Redis, *args: Any) -> Any:
     """One command as it is. Raises the driver's errors."""
-    return await client.execute_command(*args)  # type: ignore[no-untyped-call]
+    return await cancellable(client.execute_command(*args))  # type: ignore[no-untyped-call]
 
 
 class Script:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from sophia.nouns.errors import InvalidInput
+from sophia.nouns.task import TaskRecord
 from sophia.queue.base import Change, QueueUpkeep, TaskQueue
 from sophia.store.base import Ledger
 
@@ -31,8 +33,20 @@ class Recorder:
     async def _record(self, changes: Sequence[Change]) -> None:
         ids = list(dict.fromkeys(change.task_id for change in changes))
         records = await self._queue.get(ids)
-        await self._ledger.record([record for record in records if record is not None])
+        await self._take_up([record for record in records if record is not None])
         missing = [task_id for task_id, record in zip(ids, records, strict=True) if record is None]
         if missing:
             log.error("tasks left the queue before the ledger had them", extra={"tasks": missing[:20]})
         await self._upkeep.acknowledge(changes)
+
+    async def _take_up(self, records: Sequence[TaskRecord]) -> None:
+        """All at once; one by one when some record cannot be stored at all, so that it does not hold up the others."""
+        try:
+            await self._ledger.record(records)
+            return
+        except InvalidInput:
+            if len(records) == 1:
+                log.exception("a task cannot be recorded", extra={"task": records[0].task.id})
+                return
+        for record in records:
+            await self._take_up([record])

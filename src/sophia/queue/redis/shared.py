@@ -11,7 +11,7 @@ import msgspec
 import redis.asyncio as aioredis
 from redis import exceptions as driver
 
-from sophia.redis.connection import Script
+from sophia.redis.connection import Script, cancellable
 
 GROUP = "workers"
 PRIORITIES = 4
@@ -81,7 +81,7 @@ class Scripts:
             for stream in streams:
                 for priority in range(PRIORITIES):
                     pipe.xgroup_create(f"{prefix}:stream:{stream}:{priority}", GROUP, id="0", mkstream=True)
-            for answer in await pipe.execute(raise_on_error=False):
+            for answer in await cancellable(pipe.execute(raise_on_error=False)):
                 if isinstance(answer, Exception) and "BUSYGROUP" not in str(answer):
                     raise answer
 
