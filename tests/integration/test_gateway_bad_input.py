@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 import aiohttp
+
 from tests.support.gateways import HEADERS, Platform
 
 LIGHT: dict[str, Any] = {"type": "light", "payload": {"prompt": "x"}}

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import aiohttp
 import msgspec
 import pytest
-from tests.support.gateways import HEADERS, Platform, running_platform
-from tests.support.waiting import eventually
 
 from sophia.gateway import events_sse
 from sophia.queue.base import Lease
+from tests.support.gateways import HEADERS, Platform, running_platform
+from tests.support.waiting import eventually
 
 LIGHT: dict[str, Any] = {"type": "light", "payload": {"prompt": "say hello"}}
 

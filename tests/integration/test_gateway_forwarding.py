@@ -11,6 +11,7 @@ import aiohttp
 import openai
 import pytest
 import pytest_asyncio
+
 from tests.support.gateways import HEADERS, KEY, Platform, running_platform
 from tests.support.models import make_models
 from tests.support.upstreams import Upstream, upstream

@@ -14,11 +14,11 @@ import aiohttp
 import openai
 import pytest
 import pytest_asyncio
+
+from sophia.inference.directory import ModelDirectory
 from tests.support.gateways import HEADERS, KEY, Platform, running_platform
 from tests.support.models import make_models
 from tests.support.waiting import eventually
-
-from sophia.inference.directory import ModelDirectory
 
 CHAT, EMBEDDING = "smollm2-135m-instruct", "all-minilm-l6-v2"
 HELLO: list[Any] = [{"role": "user", "content": "Say hello in one short sentence."}]

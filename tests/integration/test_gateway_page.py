@@ -10,10 +10,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
-from tests.support.gateways import Platform, running_platform
 
 from sophia.gateway.service import Gateway
 from sophia.nouns.errors import ConfigError
+from tests.support.gateways import Platform, running_platform
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+
 from tests.support.gateways import HEADERS, OTHER_HEADERS, Platform
 from tests.support.waiting import eventually
 

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 import redis.asyncio as aioredis
-from tests.support.waiting import eventually
 
 from sophia.embedded.redis_server import RedisServer
 from sophia.events.hub import Hub, Loss, Subscription
@@ -18,6 +17,7 @@ from sophia.nouns.errors import Unavailable
 from sophia.nouns.event import Event, EventKind
 from sophia.queue.redis import QueueOptions
 from sophia.redis.connection import connect
+from tests.support.waiting import eventually
 
 
 def event(number: int, kind: EventKind = EventKind.QUEUE_CHANGED) -> Event:

@@ -12,13 +12,13 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType
 from prometheus_client import CollectorRegistry
-from tests.support.gateways import HEADERS, KEY, Platform, running_platform
-from tests.support.waiting import eventually
 
 from sophia.nouns.errors import ConfigError
 from sophia.nouns.event import Event, EventKind
 from sophia.websocket import connection
 from sophia.websocket.service import WebSocketServer
+from tests.support.gateways import HEADERS, KEY, Platform, running_platform
+from tests.support.waiting import eventually
 
 SUBSCRIBE = {"op": "subscribe", "topics": ["tasks", "pools", "queue"], "after": None}
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.support.gateways import HEADERS, OTHER_TENANT, TENANT, Platform, running_platform
-from tests.support.tasks import make_task
-from tests.support.waiting import eventually
 
 from sophia.nouns.event import Event, EventKind
 from sophia.nouns.task import Task
+from tests.support.gateways import HEADERS, OTHER_TENANT, TENANT, Platform, running_platform
+from tests.support.tasks import make_task
+from tests.support.waiting import eventually
 
 TASKS = ["tasks"]
 

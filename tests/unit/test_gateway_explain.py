@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tests.support.tasks import make_task
 
 from sophia.gateway.explain import STALE_MS, explain, mean_run_s
 from sophia.nouns.errors import ErrorInfo
@@ -14,6 +13,7 @@ from sophia.nouns.pool import Instance, InstanceState, PoolsSnapshot, PoolStatus
 from sophia.nouns.task import Attempt, AttemptOutcome, Priority, TaskRecord, TaskState
 from sophia.nouns.usage import Usage
 from sophia.queue.base import Wait
+from tests.support.tasks import make_task
 
 NOW_MS = 1_767_225_600_000
 ERROR = ErrorInfo(code="unavailable", message="no answer")

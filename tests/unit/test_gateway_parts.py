@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
-from tests.support.tasks import make_task
 
 from sophia.gateway.openai_forward import refusal
 from sophia.gateway.streaming import while_connected
@@ -19,6 +18,7 @@ from sophia.nouns.errors import InvalidInput, RateLimited, Unavailable, Upstream
 from sophia.nouns.ids import IdSource, is_task_id
 from sophia.settings.keyring import Keyring
 from sophia.settings.loaded import TenantKey
+from tests.support.tasks import make_task
 
 
 @given(st.lists(st.integers(0, 2**48 - 2), min_size=1, max_size=50))
