@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from tests.support.child_processes import OBEDIENT
-from tests.support.waiting import eventually
 
 from sophia.nouns.pool import PoolSpec
 from sophia.providers.base import LaunchRequest, Machine, Provider
 from sophia.providers.instance_files import InstanceFiles
 from sophia.providers.local import LocalProvider
 from sophia.providers.processes import kill
+from tests.support.child_processes import OBEDIENT
+from tests.support.waiting import eventually
 
 SPEC = PoolSpec(
     provider="local", streams=("light",), instance_types=("process",), min=0, max=3, idle_timeout_s=60.0, slots=1

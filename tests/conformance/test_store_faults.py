@@ -7,9 +7,6 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.support.postgres import PostgresServer
-from tests.support.records import finished
-from tests.support.waiting import eventually
 
 from sophia.nouns.clock import SystemClock
 from sophia.nouns.errors import ConfigError, StorageFull, Unavailable
@@ -17,6 +14,9 @@ from sophia.store.base import TaskFilter
 from sophia.store.engine import Database
 from sophia.store.sql import SqlLedger, open_ledger
 from sophia.store.sqlite import sqlite_engine
+from tests.support.postgres import PostgresServer
+from tests.support.records import finished
+from tests.support.waiting import eventually
 
 
 class TestSqlite:

@@ -11,10 +11,6 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.ledgers import LedgerPlace
-from tests.support.record_strategies import histories, records
-from tests.support.records import START_MS, attempt, finished, queued
-from tests.support.tasks import make_task
 
 from sophia.nouns.errors import ConfigError, InvalidInput
 from sophia.nouns.pool import Instance, InstanceState
@@ -24,6 +20,10 @@ from sophia.store.base import TaskFilter, UsageRow
 from sophia.store.sql import SqlLedger
 from sophia.store.sums import DAY_MS
 from sophia.store.tables import metadata, schema
+from tests.support.ledgers import LedgerPlace
+from tests.support.record_strategies import histories, records
+from tests.support.records import START_MS, attempt, finished, queued
+from tests.support.tasks import make_task
 
 # The database outlives the examples on purpose: each uses tasks with ids of their own.
 examples = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.support.postgres import PostgresServer
-from tests.support.records import finished
-from tests.support.waiting import eventually
 
 from sophia.store.base import TaskFilter
 from sophia.store.sql import SqlLedger, open_ledger
+from tests.support.postgres import PostgresServer
+from tests.support.records import finished
+from tests.support.waiting import eventually
 
 _PORT = 6432
 
@@ -23,7 +23,7 @@ _PORT = 6432
 @pytest_asyncio.fixture
 async def pooler_url(postgres_server: PostgresServer, postgres_url: str, tmp_path: Path) -> AsyncIterator[str]:
     """Two server connections for any number of clients."""
-    program = shutil.which("pgbouncer")
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         pytest.skip("pgbouncer is not installed (apt install pgbouncer)")
     config = tmp_path / "pgbouncer.ini"

@@ -9,12 +9,12 @@ from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 
 import pytest
-from tests.support.ledger_writer import BATCH
-from tests.support.ledgers import LedgerPlace
-from tests.support.records import START_MS, finished
 
 from sophia.store.base import TaskFilter
 from sophia.store.sql import SqlLedger
+from tests.support.ledger_writer import BATCH
+from tests.support.ledgers import LedgerPlace
+from tests.support.records import START_MS, finished
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 30.0

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.postgres import PostgresServer
-from tests.support.records import finished
-from tests.support.tls_proxy import tls_proxy
 
 from sophia.nouns.errors import ConfigError, Unavailable
 from sophia.store.postgres import connect_arguments
 from sophia.store.sql import open_ledger
+from tests.support.postgres import PostgresServer
+from tests.support.records import finished
+from tests.support.tls_proxy import tls_proxy
 
 NEON = "postgresql://me:s3cret@ep-cool-1234-pooler.us-east-2.aws.neon.tech/app?sslmode=require&channel_binding=require"
 

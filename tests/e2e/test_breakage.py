@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,10 @@ async def state_counts(session: aiohttp.ClientSession, platform: Platform, ids: 
     return states
 
 
+def running(platform: Platform, role: str) -> list[psutil.Process]:
+    return platform.processes().get(role, [])
+
+
 def session_for(platform: Platform) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {platform.api_key}"}, timeout=aiohttp.ClientTimeout(total=20)
@@ -88,9 +93,7 @@ async def test_any_one_process_killed_while_200_mixed_tasks_run(own_platform: Pl
         async def killer() -> list[str]:
             killed = []
             for role in ROLES:
-                processes: list[psutil.Process] = await eventually(
-                    lambda role=role: own_platform.processes().get(role), 60
-                )
+                processes: list[psutil.Process] = await eventually(partial(running, own_platform, role), 60)
                 victim = chance.choice(processes)
                 victim.kill()
                 killed.append(role)
@@ -131,6 +134,7 @@ async def test_everything_killed_at_once_and_started_again(own_platform: Platfor
             return await state_counts(session, own_platform, ids) == {"succeeded": len(ids)}
 
         await eventually(all_succeeded, 120)
+
         # The ledger agrees, which was not told of everything when it was killed.
         async def listed() -> bool:
             async with session.get(f"{own_platform.url}/v1/tasks?state=succeeded&limit=200") as answer:
@@ -163,9 +167,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own with little room."""
     place = tmp_path / "small"
     place.mkdir()
-    if os.geteuid() != 0 or subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], check=False, capture_output=True
-    ).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], check=False, capture_output=True
+        ).returncode
+    ):
         pytest.skip("mounting a small file system needs root")
     try:
         yield place

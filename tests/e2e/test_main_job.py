@@ -30,7 +30,9 @@ PAGE = (
 )
 
 
-def sophia(platform: Platform, *words: str, stdin: str = "", timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+def sophia(
+    platform: Platform, *words: str, stdin: str = "", timeout_s: float = 240
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "sophia.cli.main", *words],
         input=stdin,

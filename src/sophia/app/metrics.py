@@ -26,7 +26,7 @@ def metrics_server(port: int | None, loaded: Loaded, shared_dir: Path | None = N
     registry = REGISTRY
     if shared_dir is not None:
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(shared_dir))
+        MultiProcessCollector(registry, path=str(shared_dir))  # type: ignore[no-untyped-call]
     host = loaded.settings.server.host
     try:
         server, thread = start_http_server(port, addr=host, registry=registry)

@@ -7,7 +7,8 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from typing import Any
 
 from sophia.app import data_dir
 from sophia.app.metrics import metrics_server
@@ -120,15 +121,14 @@ class Platform:
         router = self._role("router", more=("--worker-tether-fd", str(self._worker_tether_fd)))
         await self._step("router and pools", stop, router.start())
 
-    async def _step(self, name: str, stop: asyncio.Event, work: object) -> None:
+    async def _step(self, name: str, stop: asyncio.Event, work: Coroutine[Any, Any, Any]) -> None:
         """Do one step of the start, saying so; a stop in between ends it."""
         if stop.is_set():
-            if hasattr(work, "close"):
-                work.close()
+            work.close()
             return
         loop = asyncio.get_running_loop()
         began_s = loop.time()
-        working = asyncio.ensure_future(work)  # type: ignore[arg-type]
+        working = asyncio.create_task(work)
         stopping = asyncio.create_task(stop.wait())
         said = False
         try:
@@ -232,7 +232,7 @@ class Platform:
     def _exited(self, name: str, pid: int, status: int) -> None:
         from prometheus_client.multiprocess import mark_process_dead
 
-        mark_process_dead(pid, path=str(self._metrics_dir))
+        mark_process_dead(pid, path=str(self._metrics_dir))  # type: ignore[no-untyped-call]
         self._echo(f"{name} ended with status {status}; starting it again (log: {self._logs / name}.log)")
 
     def _announce(self) -> None:

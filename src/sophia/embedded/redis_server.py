@@ -89,9 +89,7 @@ class RedisServer:
                         return
                     except (driver.RedisError, OSError):
                         if self.process.returncode is not None:
-                            raise Unavailable(
-                                f"the Redis server ended at start: {tail_of(self.log_path)}"
-                            ) from None
+                            raise Unavailable(f"the Redis server ended at start: {tail_of(self.log_path)}") from None
                         await asyncio.sleep(0.02)
         except TimeoutError:
             await self.stop()

@@ -122,7 +122,7 @@ class RedisEventLog:
         await persistently(lambda: self._client.set(f"{self._scripts.prefixes[0]}:snapshot:{name}", body))
 
     async def snapshot(self, name: str) -> bytes | None:
-        body = await persistently(
+        body: bytes | None = await persistently(
             lambda: command(self._client, "GET", f"{self._scripts.prefixes[0]}:snapshot:{name}")
         )
         return body
