@@ -30,5 +30,6 @@ export default defineConfig([
       'no-console': 'error',
     },
   },
+  { rules: { 'react-refresh/only-export-components': ['error', { extraHOCs: ['createLink'] }] } },
   { files: ['scripts/**'], rules: { 'no-console': 'off', 'no-undef': 'off' } },
 ])

@@ -24,13 +24,13 @@ export function Shell() {
       <AppShell.Header className={classes['header'] ?? ''}>
         <Container size={1480} h="100%" px="md">
           <Group h="100%" justify="space-between" wrap="nowrap" gap="sm">
-            <Group gap="lg" wrap="nowrap" h="100%">
+            <Group gap="lg" wrap="nowrap" h="100%" className={classes['bar'] ?? ''}>
               <Link to="/" className={classes['brand']} aria-label="Sophia, overview">
                 Sophia
               </Link>
               <Navigation />
             </Group>
-            <Group gap="xs" wrap="nowrap">
+            <Group gap="xs" wrap="nowrap" className={classes['bar'] ?? ''}>
               {key !== null && <LiveIndicator />}
               <SchemeToggle />
               <KeyButton />

@@ -6,6 +6,20 @@ const MONO =
   'ui-monospace, "SF Mono", "Cascadia Mono", "JetBrains Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace'
 
 export const theme = createTheme({
+  colors: {
+    dark: [
+      '#e6e8eb',
+      '#c3c8ce',
+      '#a0a7b0',
+      '#8b929b',
+      '#3a4047',
+      '#2c3036',
+      '#22252a',
+      '#191b1f',
+      '#15171a',
+      '#121417',
+    ],
+  },
   primaryColor: 'indigo',
   primaryShade: { light: 7, dark: 7 },
   fontFamily: SANS,
@@ -42,13 +56,10 @@ export const cssVariables: CSSVariablesResolver = () => ({
     '--meter': '#dfe3fd',
   },
   dark: {
-    '--mantine-color-body': '#191b1f',
     '--mantine-color-dimmed': '#a0a7b0',
     '--mantine-color-placeholder': '#8b929b',
     '--mantine-color-text': '#e6e8eb',
     '--mantine-color-error': '#ff8a80',
-    '--mantine-color-default-border': '#30343a',
-    '--mantine-color-default': '#22252a',
     '--page': '#121417',
     '--line': '#2a2e33',
     '--meter': 'rgb(110 120 255 / 24%)',

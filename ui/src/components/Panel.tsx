@@ -12,8 +12,8 @@ interface Props {
 export function Panel({ title, aside, children }: Props) {
   const id = useId()
   return (
-    <Paper component="section" withBorder p="md" aria-labelledby={id}>
-      <Group justify="space-between" mb="sm" wrap="nowrap">
+    <Paper component="section" withBorder p="md" h="100%" aria-labelledby={id}>
+      <Group justify="space-between" mb="sm" gap="xs">
         <Title order={2} id={id}>
           {title}
         </Title>

@@ -3,8 +3,8 @@ import type { Pool } from '../api/types'
 import { formatKnown } from '../format/numbers'
 import { InstanceChip } from './InstanceChip'
 
-/** Terminated instances stay listed for a while; on the overview a few of them are enough. */
-const GONE_SHOWN = 2
+/** Terminated instances stay listed for a while; on the overview the last one is enough. */
+const GONE_SHOWN = 1
 
 /** A pool in three lines: how many are wanted and why, and what is there. */
 export function PoolSummary({ pool }: { pool: Pool }) {

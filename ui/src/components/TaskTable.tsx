@@ -1,5 +1,6 @@
 import { Table, Text } from '@mantine/core'
 import { Link, useNavigate } from '@tanstack/react-router'
+import { isFinal } from '../api/tasks'
 import type { TaskSummary } from '../api/types'
 import { formatUsd } from '../format/numbers'
 import { shortId, streamName, typeName } from '../format/names'
@@ -15,8 +16,8 @@ export function TaskTable({ tasks }: { tasks: TaskSummary[] }) {
         <Table.Thead>
           <Table.Tr>
             <Table.Th>Task</Table.Th>
-            <Table.Th>Type</Table.Th>
             <Table.Th>State</Table.Th>
+            <Table.Th>Type</Table.Th>
             <Table.Th>Route</Table.Th>
             <Table.Th>Priority</Table.Th>
             <Table.Th className={classes['number']}>Attempts</Table.Th>
@@ -50,19 +51,25 @@ function TaskRow({ task }: { task: TaskSummary }) {
           </Text>
         )}
       </Table.Td>
-      <Table.Td>{typeName(task.type)}</Table.Td>
       <Table.Td>
         <StateBadge state={task.state} />
       </Table.Td>
+      <Table.Td>{typeName(task.type)}</Table.Td>
       <Table.Td title={task.route.reason}>
         {streamName(task.route.stream)} <span className="faint">{task.route.target}</span>
       </Table.Td>
       <Table.Td className={task.priority === 'normal' ? 'faint' : ''}>{task.priority}</Table.Td>
       <Table.Td className={classes['number']}>{task.attempts}</Table.Td>
-      <Table.Td className={classes['number']}>{formatUsd(task.usage.cost_usd)}</Table.Td>
+      <Table.Td className={classes['number']}>{cost(task)}</Table.Td>
       <Table.Td className={classes['number']}>
         <Time at={task.submitted_at} />
       </Table.Td>
     </Table.Tr>
   )
+}
+
+/** What an attempt costs is known when it has ended. */
+function cost(task: TaskSummary): string {
+  const { cost_usd } = task.usage
+  return cost_usd === 0 && !isFinal(task.state) ? '–' : formatUsd(cost_usd)
 }

@@ -1,9 +1,10 @@
-import { Grid, Group, Select, Skeleton, Stack } from '@mantine/core'
+import { Grid, Group, Select, Skeleton, Stack, Text } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { Link, useNavigate, useSearch } from '@tanstack/react-router'
 import { poolsQuery } from '../api/pools'
 import { queueQuery } from '../api/queue'
 import { tasksQuery } from '../api/tasks'
+import type { Pool } from '../api/types'
 import type { OverviewSearch } from '../app/router'
 import { Empty } from '../components/Empty'
 import { ErrorNotice } from '../components/ErrorNotice'
@@ -37,9 +38,12 @@ export function OverviewPage() {
 function QueuePanel() {
   const queue = useQuery(queueQuery)
   return (
-    <Panel title="Queue" aside={queue.data && <QueueTotals queue={queue.data} />}>
+    <Panel title="Queue">
       {queue.data ? (
-        <QueueMatrix queue={queue.data} />
+        <Stack gap="sm">
+          <QueueTotals queue={queue.data} />
+          <QueueMatrix queue={queue.data} />
+        </Stack>
       ) : queue.error ? (
         <ErrorNotice
           title="The queue cannot be read"
@@ -64,9 +68,10 @@ function PoolsPanel() {
     <Panel title="Pools" aside={all}>
       {pools.data ? (
         <Stack gap="sm">
-          {pools.data.pools.map((pool) => (
+          {pools.data.pools.filter(isOn).map((pool) => (
             <PoolSummary key={pool.name} pool={pool} />
           ))}
+          <SwitchedOff pools={pools.data.pools.filter((pool) => !isOn(pool))} />
           {pools.data.pools.length === 0 && (
             <Empty title="No pools yet">
               {pools.data.at === null
@@ -85,6 +90,19 @@ function PoolsPanel() {
         <Skeleton height={190} />
       )}
     </Panel>
+  )
+}
+
+function isOn(pool: Pool): boolean {
+  return pool.max > 0 || pool.instances.length > 0
+}
+
+function SwitchedOff({ pools }: { pools: Pool[] }) {
+  if (pools.length === 0) return null
+  return (
+    <Text size="xs" c="dimmed">
+      Switched off (at most 0 instances): {pools.map((pool) => pool.name).join(', ')}
+    </Text>
   )
 }
 
@@ -131,7 +149,7 @@ function Filters({ search }: { search: OverviewSearch }) {
     <Group gap="xs" wrap="nowrap">
       <Select
         size="xs"
-        w={130}
+        w={128}
         aria-label="State"
         placeholder="All states"
         clearable
@@ -141,7 +159,7 @@ function Filters({ search }: { search: OverviewSearch }) {
       />
       <Select
         size="xs"
-        w={130}
+        w={128}
         aria-label="Type"
         placeholder="All types"
         clearable

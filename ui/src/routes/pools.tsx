@@ -61,7 +61,7 @@ function PoolCard({ pool }: { pool: Pool }) {
         <Group gap="xs" align="baseline">
           <Title order={2}>{pool.name}</Title>
           <Text size="xs" c="dimmed">
-            {pool.provider} · serves {pool.streams.map(streamName).join(', ')}
+            {pool.provider} · serves {pool.streams.map(streamName).join(', ') || 'no stream'}
           </Text>
         </Group>
         <PoolCapacity pool={pool} />
@@ -77,7 +77,9 @@ function PoolCard({ pool }: { pool: Pool }) {
       </Text>
       {instances.length === 0 ? (
         <Text size="sm" c="dimmed">
-          No instances: one starts when work for this pool waits.
+          {pool.max === 0
+            ? 'Switched off: it may have no instances.'
+            : 'No instances: one starts when work for this pool waits.'}
         </Text>
       ) : (
         <InstanceTable instances={instances} name={pool.name} />
@@ -112,7 +114,7 @@ function InstanceTable({ instances, name }: { instances: Instance[]; name: strin
                 {[instance.instance_type, instance.region].filter(Boolean).join(' · ') || '–'}
               </Table.Td>
               <Table.Td className="numbers">
-                {formatKnown(instance.busy)} of {instance.slots}
+                {instance.state === 'terminated' ? '–' : `${formatKnown(instance.busy)} of ${instance.slots}`}
               </Table.Td>
               <Table.Td className="numbers">{formatUsd(instance.price_usd_per_hour)}/h</Table.Td>
               <Table.Td>

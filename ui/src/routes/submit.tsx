@@ -97,7 +97,7 @@ export function SubmitPage() {
             onChange={(tier) => setDraft({ ...draft, tier })}
           />
         </SimpleGrid>
-        <Button variant="subtle" size="compact-sm" w="fit-content" onClick={toggle} aria-expanded={more}>
+        <Button variant="default" size="compact-sm" w="fit-content" onClick={toggle} aria-expanded={more}>
           {more ? 'Fewer options' : 'Budget and more options'}
         </Button>
         <Collapse expanded={more}>
@@ -146,7 +146,7 @@ function Choice<T extends string>({ label, data, nameOf = String, value, onChang
   const id = useId()
   return (
     <div role="group" aria-labelledby={id}>
-      <Text size="sm" fw={500} mb={4} id={id}>
+      <Text size="sm" fw={600} mb={4} id={id}>
         {label}
       </Text>
       <SegmentedControl

@@ -99,6 +99,8 @@ interface BodyProps {
 }
 
 function TaskBody({ task, log, trouble }: BodyProps) {
+  const over = isFinal(task.state)
+  const output = <Output task={task} log={log} trouble={trouble} />
   const waits = task.state === 'queued' || task.state === 'scheduled' || task.state === 'retrying'
   return (
     <Grid gap="md">
@@ -121,10 +123,11 @@ function TaskBody({ task, log, trouble }: BodyProps) {
               <Result task={task} />
             </Panel>
           )}
-          <Output task={task} log={log} trouble={trouble} />
+          {!over && output}
           <Panel title="Attempts">
             <Attempts attempts={task.attempts} />
           </Panel>
+          {over && output}
         </Stack>
       </Grid.Col>
       <Grid.Col span={{ base: 12, md: 4 }}>

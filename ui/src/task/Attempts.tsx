@@ -42,6 +42,8 @@ export function Attempts({ attempts }: { attempts: Attempt[] }) {
 }
 
 function AttemptRow({ attempt }: { attempt: Attempt }) {
+  // Workers report what they used when an attempt ends.
+  const known = attempt.ended_at !== null
   return (
     <Fragment>
       <Table.Tr data-attempt={attempt.number} className={attempt.error ? classes['joined'] : undefined}>
@@ -59,8 +61,10 @@ function AttemptRow({ attempt }: { attempt: Attempt }) {
         <Table.Td>
           <Elapsed from={attempt.started_at} to={attempt.ended_at} />
         </Table.Td>
-        <Table.Td title={describeTokens(attempt.usage)}>{formatCompact(totalTokens(attempt.usage))}</Table.Td>
-        <Table.Td>{formatUsd(attempt.usage.cost_usd)}</Table.Td>
+        <Table.Td title={known ? describeTokens(attempt.usage) : ''}>
+          {known ? formatCompact(totalTokens(attempt.usage)) : '–'}
+        </Table.Td>
+        <Table.Td>{known ? formatUsd(attempt.usage.cost_usd) : '–'}</Table.Td>
       </Table.Tr>
       {attempt.error && (
         <Table.Tr>

@@ -5,12 +5,13 @@ import { Elapsed, Time } from '../components/Time'
 import { formatCount, formatUsd } from '../format/numbers'
 import { streamName, typeName } from '../format/names'
 import { formatDuration } from '../format/time'
-import { describeTokens } from './tokens'
+import { describeTokens, totalTokens } from './tokens'
 import classes from './Facts.module.css'
 
 /** Everything about a task that fits on a line. */
 export function Facts({ task }: { task: TaskView }) {
   const { usage, budget } = task
+  const running = task.state === 'running'
   const labels = Object.entries(task.labels)
   return (
     <dl className={classes['facts']}>
@@ -36,20 +37,27 @@ export function Facts({ task }: { task: TaskView }) {
           <Time at={task.deadline_at} />
         </Fact>
       )}
-      <Fact name={task.finished_at === null ? 'Since' : 'Took in all'}>
-        <Elapsed from={task.submitted_at} to={task.finished_at} />
-      </Fact>
+      {task.finished_at !== null && (
+        <Fact name="Took in all">
+          <Elapsed from={task.submitted_at} to={task.finished_at} />
+        </Fact>
+      )}
       <Fact name="Running time">
-        {formatDuration(usage.run_s)}
+        <Spent running={running} known={usage.run_s > 0}>
+          {formatDuration(usage.run_s)}
+        </Spent>
         <Cap value={budget.max_run_s} show={formatDuration} />
       </Fact>
       <Fact name="Tokens">
-        {describeTokens(usage)}
+        <Spent running={running} known={totalTokens(usage) > 0}>
+          {describeTokens(usage)}
+        </Spent>
         <Cap value={budget.max_tokens} show={formatCount} />
       </Fact>
-      <Fact name="Model calls">{formatCount(usage.model_calls)}</Fact>
       <Fact name="Cost">
-        <strong>{formatUsd(usage.cost_usd)}</strong>
+        <Spent running={running} known={usage.cost_usd > 0}>
+          <strong>{formatUsd(usage.cost_usd)}</strong>
+        </Spent>
         <Cap value={budget.max_usd} show={formatUsd} />
       </Fact>
       {labels.length > 0 && (
@@ -64,6 +72,23 @@ function Fact({ name, children }: { name: string; children: ReactNode }) {
     <>
       <dt>{name}</dt>
       <dd>{children}</dd>
+    </>
+  )
+}
+
+interface SpentProps {
+  running: boolean
+  known: boolean
+  children: ReactNode
+}
+
+/** Workers report what they used when an attempt ends: until then it is unknown, which is not zero. */
+function Spent({ running, known, children }: SpentProps) {
+  if (!running) return children
+  if (!known) return <span className="faint">known when the attempt ends</span>
+  return (
+    <>
+      {children} <span className="faint">before this attempt</span>
     </>
   )
 }

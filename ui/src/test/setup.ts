@@ -32,6 +32,8 @@ class NoResizeObserver implements ResizeObserver {
 globalThis.ResizeObserver = NoResizeObserver
 Element.prototype.scrollIntoView = vi.fn()
 window.scrollTo = vi.fn()
+// The accessibility checker asks for it and can do without.
+HTMLCanvasElement.prototype.getContext = vi.fn(() => null)
 
 afterEach(() => {
   cleanup()

@@ -43,9 +43,8 @@ export function summary(changes: Partial<TaskSummary> = {}): TaskSummary {
 }
 
 export function task(changes: Partial<TaskView> = {}): TaskView {
-  const { attempts: _count, ...row } = summary()
   return {
-    ...row,
+    ...summary(),
     payload: { prompt: 'Say hello' },
     budget: {},
     due_at: null,
