@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tests.support.attempts import Recorded
-from tests.support.models import make_models
-from tests.support.scripted_chat import Answer, ScriptedChat, says, scripted_chat
-from tests.support.waiting import eventually
 
 from sophia.nouns.budget import Budget
 from sophia.nouns.errors import BudgetExceeded, InvalidInput, LeaseLost, RateLimited, Unavailable, UpstreamError
 from sophia.nouns.usage import Usage
 from sophia.worker.context import TaskContext
+from tests.support.attempts import Recorded
+from tests.support.models import make_models
+from tests.support.scripted_chat import Answer, ScriptedChat, says, scripted_chat
+from tests.support.waiting import eventually
 
 PROMPT = [{"role": "user", "content": "a prompt of forty characters, as it happens"}]
 MODEL = "smollm2-135m-instruct"

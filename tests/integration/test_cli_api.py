@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from tests.support.scripted_api import ScriptedApi, hang_up, problem, reply, stream
 
 from sophia.cli.main import main
 from sophia.client import api as client_api
 from sophia.client import follow as client_follow
 from sophia.nouns.errors import Unavailable
+from tests.support.scripted_api import ScriptedApi, hang_up, problem, reply, stream
 
 AT = "2026-01-31T12:00:00Z"
 ROUTE = {"stream": "stream:light", "target": "cpu", "reason": "no other rule matched"}

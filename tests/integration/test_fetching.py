@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.support.attempts import local_settings
-from tests.support.models import free_port
-from tests.support.web_pages import WebPages, web_pages
 
 from sophia.nouns.errors import InvalidInput, RateLimited, Unavailable, UpstreamError
 from sophia.settings.model import ResearchSettings
 from sophia.worker.fetching import Fetcher, Page
 from sophia.worker.readable import read_page
+from tests.support.attempts import local_settings
+from tests.support.models import free_port
+from tests.support.web_pages import WebPages, web_pages
 
 LIMITS: dict[str, Any] = {"fetch_timeout_s": 5.0, "max_page_bytes": 200_000, "max_redirects": 3, "concurrency": 2}
 

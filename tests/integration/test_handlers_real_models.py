@@ -8,12 +8,12 @@ import base64
 import msgspec
 import numpy as np
 import pytest
-from tests.support.attempts import Recorded, local_settings
-from tests.support.waiting import eventually
-from tests.support.web_pages import web_pages
 
 from sophia.inference.directory import ModelDirectory
 from sophia.nouns.payloads import RESULTS
+from tests.support.attempts import Recorded, local_settings
+from tests.support.waiting import eventually
+from tests.support.web_pages import web_pages
 
 CHAT = "smollm2-135m-instruct"
 EMBEDDING = "all-minilm-l6-v2"

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
+
+from sophia.nouns.errors import InvalidResult
 from tests.support.attempts import Recorded
 from tests.support.models import make_models
 from tests.support.scripted_chat import Answer, ScriptedChat, says, scripted_chat
-
-from sophia.nouns.errors import InvalidResult
 
 
 @asynccontextmanager

@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+
+from sophia.nouns.errors import InvalidResult, LeaseLost, Unavailable, UpstreamError
 from tests.support.attempts import Recorded, local_settings
 from tests.support.models import make_models
 from tests.support.scripted_chat import Answer, ScriptedChat, says, scripted_chat
 from tests.support.web_pages import WebPages, web_pages
-
-from sophia.nouns.errors import InvalidResult, LeaseLost, Unavailable, UpstreamError
 
 QUESTION = "When was the lighthouse of Norhaven built?"
 ANSWER = "The lighthouse was built in 1843"

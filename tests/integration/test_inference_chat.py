@@ -8,10 +8,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.support.waiting import eventually
 
 from sophia.inference.directory import ModelDirectory
 from sophia.nouns.errors import UpstreamError
+from tests.support.waiting import eventually
 
 QUESTION = [{"role": "user", "content": "What is the capital of France? One sentence."}]
 STORY = [{"role": "user", "content": "Write a very long story about the sea."}]

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from tests.support.providers import ScriptedProvider, plain, scripted_provider, streamed
 
 from sophia.inference.directory import ModelDirectory
 from sophia.inference.upstream import CHAT_PATH
 from sophia.nouns.errors import InvalidInput, UpstreamError
 from sophia.settings.load import merged_settings
 from sophia.settings.resolve import resolve
+from tests.support.providers import ScriptedProvider, plain, scripted_provider, streamed
 
 HI = [{"role": "user", "content": "Hi there"}]
 USAGE = {"choices": [], "usage": {"prompt_tokens": 1_000, "completion_tokens": 100}}

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pytest_asyncio
-from tests.support.waiting import eventually
 
 from sophia.inference.micro_batch import BatchingEmbedder
 from sophia.inference.onnx_cache import sentence_encoder_file
 from sophia.inference.onnx_embedder import OnnxEmbedder, packaged_embedder
 from sophia.inference.packaged import embedding_model_folder
 from sophia.nouns.errors import ConfigError, InvalidInput, StorageFull, Unavailable
+from tests.support.waiting import eventually
 
 TEXTS = ["one", "a second text", "word " * 60, "word " * 200, "six", "", "seven is longer than six", "8"]
 

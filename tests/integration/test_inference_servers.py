@@ -13,13 +13,13 @@ from typing import Any
 
 import aiohttp
 import pytest
-from tests.support.model_server import LLAMA
-from tests.support.models import REPOSITORY, free_port
-from tests.support.waiting import eventually
 
 from sophia.inference import embedding_server, llama_server
 from sophia.inference.onnx_embedder import packaged_embedder
 from sophia.nouns.errors import ConfigError
+from tests.support.model_server import LLAMA
+from tests.support.models import REPOSITORY, free_port
+from tests.support.waiting import eventually
 
 LONG = {"messages": [{"role": "user", "content": "A long story."}], "max_tokens": 4000, "ignore_eos": True}
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from tests.support.models import free_port
-from tests.support.providers import ScriptedProvider, plain, scripted_provider, silent, streamed
-from tests.support.waiting import eventually
 
 from sophia.inference.base import ModelCard
 from sophia.inference.embedding_call import embedding_answer
 from sophia.inference.upstream import CHAT_PATH, EMBEDDINGS_PATH, Upstream
 from sophia.nouns.errors import RateLimited, SophiaError, Unavailable, UpstreamError
+from tests.support.models import free_port
+from tests.support.providers import ScriptedProvider, plain, scripted_provider, silent, streamed
+from tests.support.waiting import eventually
 
 CHUNK = {"choices": [{"index": 0, "delta": {"content": "a"}}]}
 CARD = ModelCard(id="m", kind="embedding", provider="scripted", upstream_model="m", dimensions=2)

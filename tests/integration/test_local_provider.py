@@ -9,8 +9,6 @@ import sys
 
 import msgspec
 import pytest
-from tests.support.child_processes import OBEDIENT, PARENT, STUBBORN, TETHERED, is_alive, says_up
-from tests.support.waiting import eventually
 
 from sophia.nouns.errors import InvalidInput, Unavailable
 from sophia.nouns.pool import PoolSpec
@@ -19,6 +17,8 @@ from sophia.providers.base import LaunchRequest
 from sophia.providers.instance_files import InstanceFiles
 from sophia.providers.local import LocalProvider
 from sophia.providers.processes import ProcessMark
+from tests.support.child_processes import OBEDIENT, PARENT, STUBBORN, TETHERED, is_alive, says_up
+from tests.support.waiting import eventually
 
 SPEC = PoolSpec(
     provider="local", streams=("light",), instance_types=("process",), min=0, max=3, idle_timeout_s=60.0, slots=1

@@ -9,9 +9,6 @@ import signal
 import sqlite3
 
 import pytest_asyncio
-from tests.support.child_processes import is_alive
-from tests.support.pool_bench import PoolBench, pool_spec
-from tests.support.waiting import eventually
 
 from sophia.nouns.errors import Unavailable
 from sophia.nouns.event import EventKind
@@ -19,6 +16,9 @@ from sophia.nouns.pool import InstanceState
 from sophia.nouns.task import TaskState
 from sophia.providers.base import LaunchRequest, Machine
 from sophia.providers.local import LocalProvider
+from tests.support.child_processes import is_alive
+from tests.support.pool_bench import PoolBench, pool_spec
+from tests.support.waiting import eventually
 
 BOOT_S = 30.0
 """A worker process on a busy machine."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.tasks import make_task
 
 from sophia.nouns.errors import InvalidInput
 from sophia.nouns.payload_checks import decode
 from sophia.nouns.payloads import PAYLOADS, RESULTS, BatchEmbedding, LongPlanning
 from sophia.nouns.task import TaskType
 from sophia.worker.handlers import HANDLERS, decode_payload
+from tests.support.tasks import make_task
 
 
 @pytest.mark.parametrize(
