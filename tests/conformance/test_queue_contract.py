@@ -232,12 +232,16 @@ async def test_a_worker_that_dies_again_and_again_ends_in_the_dead_letters(engin
             return report.reclaimed + report.dead == 1
 
         await eventually(noticed)
-    (dead,) = await engine.upkeep.dead(10)
+    (dead,) = await engine.tasks.dead(None, 10)
     assert dead.task == task
     assert dead.error is not None
     assert dead.error.code == "worker_lost"
-    assert await engine.upkeep.redrive([task.id]) == [task.id]
-    assert await engine.upkeep.dead(10) == []
+    assert await engine.tasks.dead("somebody-else", 10) == []
+    assert await engine.tasks.redrive("somebody-else", [task.id]) == []
+    assert sum(row.dead or 0 for row in await engine.tasks.stats()) == 1
+    assert await engine.tasks.redrive(task.tenant, [task.id]) == [task.id]
+    assert sum(row.dead or 0 for row in await engine.tasks.stats()) == 0
+    assert await engine.tasks.dead(None, 10) == []
     lease = await lease_one(engine)
     assert (lease.attempt, lease.attempts_counted) == (3, 1)
     assert await engine.work.settle([done(lease)]) == [True]
@@ -262,6 +266,8 @@ async def test_cancelling_what_waits_is_final_at_once(engine: Engine, waiting_be
     record = await engine.tasks.cancel(task.id, "not needed")
     assert record is not None
     assert (record.state, record.task) == (TaskState.CANCELLED, task)
+    assert record.error is not None
+    assert (record.error.code, record.error.message) == ("cancelled", "not needed")
     leases = await engine.work.lease("w1", ["light"], 100, 0)
     assert task.id not in [lease.task.id for lease in leases]
     assert len(leases) == waiting_behind + 1

@@ -88,6 +88,7 @@ class StreamStats(msgspec.Struct, frozen=True, kw_only=True):
     running: int | None
     delayed: int | None
     retrying: int | None
+    dead: int | None = None
     oldest_age_s: float | None = None
     first_entry: str | None = None
     last_entry: str | None = None
@@ -137,6 +138,12 @@ class TaskQueue(Protocol):
 
     async def workers(self) -> list[WorkerBeat]: ...
 
+    async def dead(self, tenant: str | None, limit: int) -> list[TaskRecord]:
+        """Dead letters of a tenant (``None``: of all), newest first."""
+
+    async def redrive(self, tenant: str | None, task_ids: Sequence[str]) -> list[str]:
+        """Queue dead tasks again, attempts counted anew; the ids of those that went."""
+
     async def close(self) -> None: ...
 
 
@@ -182,7 +189,3 @@ class QueueUpkeep(Protocol):
         """Take or extend the leader lease ``name``; ``True`` while ``holder`` has it."""
 
     async def resign(self, name: str, holder: str) -> None: ...
-
-    async def dead(self, limit: int) -> list[TaskRecord]: ...
-
-    async def redrive(self, task_ids: Sequence[str]) -> list[str]: ...

@@ -118,10 +118,10 @@ class RedisTaskQueue:
     async def stats(self) -> list[StreamStats]:
         rows: dict[tuple[str, int], StreamStats] = {}
         for prefix in self._scripts.prefixes:
-            answers, _dead = await persistently(
+            answers = await persistently(
                 lambda p=prefix: self._scripts.call("stats", p, *self._options.streams)  # type: ignore[misc]
             )
-            for stream, priority, waiting, running, delayed, retrying, age_ms, first, last in answers:
+            for stream, priority, waiting, running, delayed, retrying, age_ms, first, last, dead in answers:
                 key = (stream.decode(), int(priority))
                 row = StreamStats(
                     stream=key[0],
@@ -130,6 +130,7 @@ class RedisTaskQueue:
                     running=running,
                     delayed=delayed,
                     retrying=retrying,
+                    dead=dead,
                     oldest_age_s=age_ms / 1000 if age_ms >= 0 else None,
                     first_entry=first.decode() or None,
                     last_entry=last.decode() or None,
@@ -143,6 +144,26 @@ class RedisTaskQueue:
         return [
             msgspec.structs.replace(_beat.decode(report), seen_at_ms=int(seen_at_ms)) for seen_at_ms, report in answers
         ]
+
+    async def dead(self, tenant: str | None, limit: int) -> list[TaskRecord]:
+        ids: list[str] = []
+        for prefix in self._prefixes(tenant):
+            found = await persistently(lambda p=prefix: self._scripts.call("dead", p, tenant or "", limit))  # type: ignore[misc]
+            ids += [task_id.decode() for task_id in found]
+        ids.sort(reverse=True)
+        return [record for record in await self.get(ids[:limit]) if record is not None]
+
+    async def redrive(self, tenant: str | None, task_ids: Sequence[str]) -> list[str]:
+        went: list[str] = []
+        for prefix in self._prefixes(tenant):
+            answer = await persistently(
+                lambda p=prefix: self._scripts.call("redrive", p, tenant or "", *task_ids)  # type: ignore[misc]
+            )
+            went += [task_id.decode() for task_id in answer]
+        return went
+
+    def _prefixes(self, tenant: str | None) -> list[str]:
+        return self._scripts.prefixes if tenant is None else [self._scripts.prefix_of(tenant)]
 
     async def close(self) -> None:
         for coalescer in self._submits.values():
@@ -179,6 +200,7 @@ def _merged(a: StreamStats, b: StreamStats) -> StreamStats:
         running=total(a.running, b.running),
         delayed=total(a.delayed, b.delayed),
         retrying=total(a.retrying, b.retrying),
+        dead=total(a.dead, b.dead),
         oldest_age_s=max(ages) if ages else None,
         first_entry=min(filter(None, (a.first_entry, b.first_entry)), default=None),
         last_entry=max(filter(None, (a.last_entry, b.last_entry)), default=None),

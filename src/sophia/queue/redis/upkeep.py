@@ -7,9 +7,7 @@ from collections.abc import Sequence
 
 import redis.asyncio as aioredis
 
-from sophia.nouns.task import TaskRecord
 from sophia.queue.base import Change, UpkeepReport
-from sophia.queue.redis.producer import RedisTaskQueue
 from sophia.queue.redis.shared import QueueOptions, Scripts
 from sophia.redis.connection import command, persistently, translated
 
@@ -25,7 +23,6 @@ class RedisUpkeep:
         self._client = client
         self._blocking = blocking
         self._options = options
-        self._queue = RedisTaskQueue(client, options)
         self._scanned_at_s = -ORPHAN_SCAN_EVERY_S
 
     async def upkeep(self, limit: int) -> UpkeepReport:
@@ -99,19 +96,3 @@ class RedisUpkeep:
     async def resign(self, name: str, holder: str) -> None:
         async with translated():
             await self._scripts.call("lead", self._scripts.prefixes[0], name, holder, 0)
-
-    async def dead(self, limit: int) -> list[TaskRecord]:
-        ids: list[str] = []
-        for prefix in self._scripts.prefixes:
-            found = await persistently(
-                lambda p=prefix: command(self._client, "ZREVRANGE", f"{p}:dead", 0, limit - 1)  # type: ignore[misc]
-            )
-            ids += [task_id.decode() for task_id in found]
-        return [record for record in await self._queue.get(ids[:limit]) if record is not None]
-
-    async def redrive(self, task_ids: Sequence[str]) -> list[str]:
-        went: list[str] = []
-        for prefix in self._scripts.prefixes:
-            answer = await persistently(lambda p=prefix: self._scripts.call("redrive", p, *task_ids))  # type: ignore[misc]
-            went += [task_id.decode() for task_id in answer]
-        return went

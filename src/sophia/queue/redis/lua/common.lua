@@ -143,12 +143,24 @@ end
 local function finish(limits, id, tenant, state, kind, data, fields)
   local key = record_key(id)
   redis.call('HSET', key, 's', state, 'u', now, 'f', now, unpack(fields))
+  if state == 'cancelled' then
+    redis.call('HSET', key, 'err', cjson.encode({code = 'cancelled', message = cjson.decode(data).reason}))
+  end
   redis.call('HDEL', key, 'w', 'q', 'due', 'x')
   redis.call('ZREM', STARTBY, id)
   append_event(limits, id, tenant, kind, data)
   redis.call('PEXPIRE', key, limits.ttl_ms)
   redis.call('PEXPIRE', P .. 'log:' .. id, limits.ttl_ms)
   changed(id)
+end
+
+-- Dead letters stay until they are redriven or pruned.
+local function bury(limits, id, tenant, route, prio, data, fields)
+  finish(limits, id, tenant, 'dead', 'task.dead', data, fields)
+  redis.call('PERSIST', record_key(id))
+  redis.call('PERSIST', P .. 'log:' .. id)
+  redis.call('ZADD', DEAD, now, id)
+  count('dead', route, prio, 1)
 end
 
 -- ARGV[1..6] are the same for every script.

@@ -1,11 +1,12 @@
--- Queue dead tasks again, attempts counted anew. ARGV: task ids. Gives those that went.
-local went = {}
-for i = A, #ARGV do
+-- Queue dead tasks again, attempts counted anew. ARGV: tenant ('' for any), task ids. Gives those that went.
+local went, only = {}, ARGV[A]
+for i = A + 1, #ARGV do
   local id = ARGV[i]
   local key = record_key(id)
   local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'b')
-  if r[1] == 'dead' and r[5] and r[5] ~= '' then
+  if r[1] == 'dead' and r[5] and r[5] ~= '' and (only == '' or only == r[2]) then
     redis.call('ZREM', DEAD, id)
+    count('dead', r[3], r[4], -1)
     redis.call('HSET', key, 's', 'queued', 'u', now, 'c', 0)
     redis.call('HDEL', key, 'b', 'f', 'err')
     place(limits, id, r[3], r[4], r[2], r[5])

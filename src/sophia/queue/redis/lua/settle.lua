@@ -23,10 +23,7 @@ for i = A, #ARGV, STEP do
     elseif outcome == 'failed' then
       finish(limits, id, tenant, 'failed', 'task.failed', data, {'b', body, 'err', err})
     elseif outcome == 'dead' then
-      finish(limits, id, tenant, 'dead', 'task.dead', data, {'b', body, 'err', err})
-      redis.call('PERSIST', key)
-      redis.call('PERSIST', P .. 'log:' .. id)
-      redis.call('ZADD', DEAD, now, id)
+      bury(limits, id, tenant, route, prio, data, {'b', body, 'err', err})
     elseif outcome == 'cancelled' then
       finish(limits, id, tenant, 'cancelled', 'task.cancelled',
         '{"reason":' .. cjson.encode(r[8] or 'cancelled') .. '}', {'b', body})

@@ -1,5 +1,5 @@
 -- Counters of every stream and priority. ARGV: routes. Gives per stream: route, priority, waiting, running, scheduled,
--- retrying, oldest age in ms (-1: none), first and last entry ('' for none); behind them the number of the dead.
+-- retrying, oldest age in ms (-1: none), first and last entry ('' for none), dead.
 local answers = {}
 for i = A, #ARGV do
   for prio = 0, 3 do
@@ -19,7 +19,7 @@ for i = A, #ARGV do
     end
     answers[#answers + 1] = {route, prio, unread + backlog, counted('running', route, prio),
       counted('scheduled', route, prio), counted('retrying', route, prio), age,
-      first and first[1] or '', last and last[1] or ''}
+      first and first[1] or '', last and last[1] or '', counted('dead', route, prio)}
   end
 end
-return {answers, redis.call('ZCARD', DEAD)}
+return answers

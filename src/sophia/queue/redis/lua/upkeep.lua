@@ -59,10 +59,7 @@ for _, id in ipairs(ready(LEASES)) do
     if r[12] then
       finish(limits, id, tenant, 'cancelled', 'task.cancelled', '{"reason":' .. cjson.encode(r[12]) .. '}', {'b', body})
     elseif tonumber(r[7]) >= tonumber(r[8]) then
-      finish(limits, id, tenant, 'dead', 'task.dead', data, {'b', body, 'err', err})
-      redis.call('PERSIST', key)
-      redis.call('PERSIST', P .. 'log:' .. id)
-      redis.call('ZADD', DEAD, now, id)
+      bury(limits, id, tenant, route, prio, data, {'b', body, 'err', err})
       dead = dead + 1
     else
       redis.call('HSET', key, 's', 'queued', 'u', now, 'err', err)
