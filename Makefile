@@ -87,5 +87,5 @@ ui/node_modules/.installed: ui/package.json ui/package-lock.json
 
 $(STATIC): ui/node_modules/.installed $(filter-out ui/node_modules/%,$(UI_SOURCES))
 	@echo "building the page"
-	@cd ui && npm run --silent build
+	@cd ui && npm run --silent build -- --logLevel warn
 	@touch $@

@@ -135,7 +135,7 @@ class Platform:
             while not working.done() and not stopping.done():
                 await asyncio.wait({working, stopping}, timeout=2.0, return_when=asyncio.FIRST_COMPLETED)
                 if not working.done() and not said:
-                    self._echo(f"  … {name} is starting (first time: it prepares its files)")
+                    self._echo(f"  … {name} is starting")
                     said = True
             if not working.done():
                 working.cancel()
