@@ -53,7 +53,7 @@ export const cssVariables: CSSVariablesResolver = () => ({
     '--mantine-color-default-border': '#dde1e6',
     '--page': '#f6f7f9',
     '--line': '#e7eaee',
-    '--meter': '#dfe3fd',
+    '--meter': '#8f97f0',
   },
   dark: {
     '--mantine-color-dimmed': '#a0a7b0',
@@ -62,6 +62,6 @@ export const cssVariables: CSSVariablesResolver = () => ({
     '--mantine-color-error': '#ff8a80',
     '--page': '#121417',
     '--line': '#2a2e33',
-    '--meter': 'rgb(110 120 255 / 24%)',
+    '--meter': '#6d76e8',
   },
 })
