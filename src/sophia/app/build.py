@@ -50,6 +50,11 @@ def queue_options(loaded: Loaded) -> QueueOptions:
         fair_window=queue.fair_window,
         age_boost_s=queue.age_boost_s,
         tenant_max_running=queue.tenant_max_running,
+        max_running={
+            **{f"type:{name}": cap for name, cap in queue.type_max_running.items()},
+            **{f"tenant:{name}": t.max_running for name, t in loaded.settings.tenants.items() if t.max_running},
+        },
+        budgets={name: tenant.budget for name, tenant in loaded.settings.tenants.items()},
     )
 
 

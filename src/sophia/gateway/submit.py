@@ -9,6 +9,7 @@ from datetime import datetime
 import msgspec
 from starlette.responses import Response
 
+from sophia.decisions.admit import admitted_budget
 from sophia.decisions.route import route
 from sophia.gateway.body import decode, nearest, read_body
 from sophia.gateway.deps import Call
@@ -16,6 +17,7 @@ from sophia.gateway.responses import json_answer
 from sophia.gateway.schemas import Accepted, BatchAccepted, BatchSubmission, Submission
 from sophia.gateway.views import route_view
 from sophia.nouns import payload_checks
+from sophia.nouns.budget import Budget, Reservation
 from sophia.nouns.errors import InvalidInput
 from sophia.nouns.task import Priority, Task
 from sophia.queue.base import Receipt
@@ -83,6 +85,7 @@ def build_task(
     _check_model(submission.type, payload, settings)
     run_at_ms, deadline_ms = _ms(submission.run_at), _ms(submission.deadline_at)
     _check_times(run_at_ms, deadline_ms, now_ms)
+    budget, reserved = _admitted_budget(submission, payload, tenant, settings)
     return Task(
         id=task_id,
         type=submission.type,
@@ -92,13 +95,33 @@ def build_task(
         tenant=tenant,
         tier=submission.tier,
         priority=Priority[submission.priority.upper()],
-        budget=submission.budget,
+        budget=budget,
+        reserved=reserved,
         run_at_ms=run_at_ms,
         deadline_at_ms=deadline_ms,
         timeout_s=submission.timeout_s,
         max_attempts=submission.max_attempts or settings.queue.retry.max_attempts,
         idempotency_key=idempotency_key,
         labels=submission.labels,
+    )
+
+
+def _admitted_budget(
+    submission: Submission, payload: msgspec.Struct, tenant: str, settings: Settings
+) -> tuple[Budget, Reservation | None]:
+    caps = settings.tenants.get(tenant)
+    if caps is None:
+        return submission.budget, None
+    defaults = settings.tasks[submission.type]
+    kind = "embedding" if submission.type in _EMBEDDING_TYPES else "chat"
+    name = getattr(payload, "model", None) or defaults.model
+    model = settings.models.get(name) if name else None
+    if model is None:
+        of_tier = [m for m in settings.models.values() if m.kind == kind and submission.tier in m.tiers]
+        # Which of them answers depends on what is in use: the dearest is what it may cost.
+        model = max(of_tier, key=lambda m: m.usd_per_1k_output_tokens + m.usd_per_1k_input_tokens, default=None)
+    return admitted_budget(
+        submission.type, payload, submission.budget, tenant=caps.budget, defaults=defaults, model=model
     )
 
 

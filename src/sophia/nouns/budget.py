@@ -9,6 +9,30 @@ import msgspec
 from sophia.nouns.usage import NANO_USD_PER_USD, Usage
 
 
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task holds of its tenant's budgets from its admission until it is settled."""
+
+    nano_usd: int
+    tokens: int
+
+
+class TenantBudget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Caps on what a tenant's tasks may spend, by the UTC day and month of their admission; ``None`` means no cap."""
+
+    usd_per_day: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    usd_per_month: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    tokens_per_day: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    tokens_per_month: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+    @property
+    def caps_usd(self) -> bool:
+        return self.usd_per_day is not None or self.usd_per_month is not None
+
+    @property
+    def caps_tokens(self) -> bool:
+        return self.tokens_per_day is not None or self.tokens_per_month is not None
+
+
 class Budget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Caps of one task; ``None`` means no cap of that kind."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from sophia.nouns.budget import Budget
+from sophia.nouns.budget import Budget, Reservation
 from sophia.nouns.errors import ErrorInfo
 from sophia.nouns.usage import Usage
 
@@ -92,6 +92,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_attempts: int = 3
     idempotency_key: str | None = None
     labels: dict[str, str] = {}
+    reserved: Reservation | None = None
+    """Held of the tenant's budgets, where it has any."""
 
 
 class AttemptOutcome(StrEnum):

@@ -31,8 +31,10 @@ def connect(url: str, *, max_connections: int = 32, reply_timeout_s: float = REP
     from redis.backoff import NoBackoff
 
     try:
-        return aioredis.Redis.from_url(
+        # A blocking pool: callers beyond its size wait for a connection instead of failing.
+        pool = aioredis.BlockingConnectionPool.from_url(
             url,
+            timeout=reply_timeout_s,
             decode_responses=False,
             socket_timeout=reply_timeout_s,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
@@ -40,6 +42,7 @@ def connect(url: str, *, max_connections: int = 32, reply_timeout_s: float = REP
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
+        return aioredis.Redis.from_pool(pool)
     except ValueError as error:
         raise ConfigError(
             f"the Redis URL is not understood: {error}", mend="redis://, rediss:// or unix:///path"

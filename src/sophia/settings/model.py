@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from sophia.nouns.budget import TenantBudget
 from sophia.nouns.pool import PoolSpec
 from sophia.nouns.task import Target, Tier
 
@@ -85,6 +86,9 @@ class QueueSettings(Section, frozen=True, kw_only=True):
     age_boost_s: Positive
     """A task that waited longer is served before younger ones of higher priority (every second lease)."""
     tenant_max_running: CountFrom1 | None
+    """Tasks of one tenant that run at once; ``null``: no cap. ``tenants`` can say otherwise for each."""
+    type_max_running: dict[str, CountFrom1] = {}
+    """Tasks of one type that run at once, over all tenants."""
     max_batch: CountFrom1
     """Tasks in one batch submission."""
 
@@ -283,6 +287,11 @@ class GpuHostSettings(Section, frozen=True, kw_only=True):
     """Pause before the runner is started again after it ended."""
 
 
+class TenantSettings(Section, frozen=True, kw_only=True):
+    budget: TenantBudget = TenantBudget()
+    max_running: CountFrom1 | None = None
+
+
 class CostSettings(Section, frozen=True, kw_only=True):
     """Founding estimates, used where no real price is known."""
 
@@ -318,3 +327,5 @@ class Settings(Section, frozen=True, kw_only=True):
     fly: FlySettings
     fly_apps: dict[Name, FlyAppSettings]
     costs: CostSettings
+    tenants: dict[Name, TenantSettings] = {}
+    """Caps of single tenants; a tenant that is not listed has none."""

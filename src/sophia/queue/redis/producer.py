@@ -11,6 +11,7 @@ import redis.asyncio as aioredis
 from sophia.nouns.errors import Conflict
 from sophia.nouns.task import Priority, Task, TaskRecord, TaskState
 from sophia.queue.base import Receipt, StreamStats, Wait, WorkerBeat
+from sophia.queue.redis.budgets import budget_args, refusal
 from sophia.queue.redis.shared import GROUP, QueueOptions, Scripts
 from sophia.redis.coalesce import Coalescer
 from sophia.redis.connection import persistently
@@ -35,7 +36,8 @@ class RedisTaskQueue:
         if len(prefixes) > 1:
             raise ValueError("tasks of one submission belong to one tenant")
         (prefix,) = prefixes
-        if any(task.idempotency_key for task in tasks):
+        # A refusal is of the whole call: only what cannot be refused shares one with other callers.
+        if any(task.idempotency_key or task.reserved for task in tasks):
             return await self._submit(prefix, tasks)
         coalescer = self._submits.get(prefix)
         if coalescer is None:
@@ -61,11 +63,14 @@ class RedisTaskQueue:
                 round(self._options.idempotency_ttl_s * 1000),
                 _encode.encode(submission_data(task)),
                 _encode.encode(task),
+                *budget_args(task, self._options.budgets.get(task.tenant)),
             )
         # Repeating it is harmless: an id that is known changes nothing.
         answers = await persistently(lambda: self._scripts.call("submit", prefix, *args))
         receipts = []
-        for task, (task_id, state, verdict) in zip(tasks, answers, strict=True):
+        for task, (task_id, state, verdict, *details) in zip(tasks, answers, strict=True):
+            if verdict == b"budget":
+                raise refusal(task, details, task.submitted_at_ms)
             if verdict == b"conflict":
                 raise Conflict(
                     f"the idempotency key {task.idempotency_key!r} was used for another request, which made task "

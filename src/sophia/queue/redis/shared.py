@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -11,6 +11,7 @@ import msgspec
 import redis.asyncio as aioredis
 from redis import exceptions as driver
 
+from sophia.nouns.budget import TenantBudget
 from sophia.redis.connection import Script, cancellable
 
 GROUP = "workers"
@@ -30,9 +31,13 @@ class QueueOptions(msgspec.Struct, frozen=True, kw_only=True):
     fair_window: int = 16
     age_boost_s: float = 60.0
     tenant_max_running: int | None = None
+    max_running: Mapping[str, int] = {}
+    """Caps by ``tenant:NAME`` and ``type:NAME``; a tenant's own goes before ``tenant_max_running``."""
+    budgets: Mapping[str, TenantBudget] = {}
+    """By tenant."""
 
     def script_limits(self) -> tuple[str, ...]:
-        """The first six arguments of every script."""
+        """The first seven arguments of every script."""
         return (
             str(self.fair_window),
             str(self.tenant_max_running or 0),
@@ -40,6 +45,7 @@ class QueueOptions(msgspec.Struct, frozen=True, kw_only=True):
             str(self.task_events_max),
             str(self.platform_events_max),
             str(round(self.result_ttl_s * 1000)),
+            ",".join(f"{name}={cap}" for name, cap in sorted(self.max_running.items())),
         )
 
 

@@ -276,4 +276,6 @@ def _settlement_args(settlement: Settlement) -> tuple[Any, ...]:
         _encode.encode(attempt),
         max(0, round(settlement.retry_in_s * 1000)),
         _encode.encode(data),
+        settlement.usage.cost_nano_usd,
+        settlement.usage.total_tokens,
     )

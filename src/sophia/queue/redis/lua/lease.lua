@@ -7,13 +7,13 @@ local taken = {}
 
 local function begin(route, prio, entry, id, body)
   local key = record_key(id)
-  local r = redis.call('HMGET', key, 's', 'e', 'n', 'd', 'h')
+  local r = redis.call('HMGET', key, 's', 'e', 'n', 'd', 'h', 'l')
   -- Cancelled or moved meanwhile: whoever did that has taken the entry out and counted it.
   if r[1] ~= 'queued' or r[2] ~= entry then return end
   local tenant, deadline = r[3], tonumber(r[4] or '0')
   if deadline > 0 then
     if deadline < now then
-      local kept = remove_entry(id, route, prio, tenant, entry, 'unread')
+      local kept = remove_entry(id, route, prio, r[6] or tenant, entry, 'unread')
       local err = '{"code":"deadline_exceeded","message":"it could not start before its deadline","error_class":"permanent"}'
       finish(limits, id, tenant, 'failed', 'task.failed', '{"error":' .. err .. '}', {'err', err, 'b', kept or ''})
       return

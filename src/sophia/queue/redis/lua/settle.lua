@@ -1,20 +1,22 @@
 -- End attempts, each at once: record, usage, acknowledgement, deletion, event, ledger change.
 -- ARGV per attempt: task id, worker, attempt, outcome, result ('' for none), error ('' for none), attempt as JSON,
--- retry_in_ms, event data. Gives 1 applied (also when applied before), 0 fenced off.
-local STEP = 9
+-- retry_in_ms, event data, nano-dollars and tokens spent. Gives 1 applied (also when applied before), 0 fenced off.
+local STEP = 11
 local answers = {}
 for i = A, #ARGV, STEP do
   local id, worker, attempt, outcome = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local key = record_key(id)
-  local r = redis.call('HMGET', key, 's', 'w', 'a', 'n', 'r', 'p', 'e', 'x', 'ls')
+  local r = redis.call('HMGET', key, 's', 'w', 'a', 'n', 'r', 'p', 'e', 'x', 'ls', 'l')
   local mark = attempt .. ' ' .. outcome .. ' ' .. worker
   local answer = 0
   if r[1] == 'running' and r[2] == worker and r[3] == attempt then
     local tenant, route, prio = r[4], r[5], r[6]
+    local lane = r[10] or tenant
     local result, err, data = ARGV[i + 4], ARGV[i + 5], ARGV[i + 8]
     redis.call('ZREM', LEASES, id)
-    local body = remove_entry(id, route, prio, tenant, r[7], 'running') or ''
+    local body = remove_entry(id, route, prio, lane, r[7], 'running') or ''
     add_history(id, ARGV[i + 6])
+    spend(id, tenant, tonumber(ARGV[i + 9]), tonumber(ARGV[i + 10]), false)
     redis.call('HSET', key, 'ls', mark)
     if r[8] and (outcome == 'retrying' or outcome == 'handed_back') then outcome = 'cancelled' end
     if outcome == 'succeeded' then
@@ -40,7 +42,7 @@ for i = A, #ARGV, STEP do
       redis.call('HINCRBY', key, 'c', -1)
       redis.call('HSET', key, 's', 'queued', 'u', now)
       redis.call('HDEL', key, 'w')
-      add_entry(id, route, prio, tenant, body)
+      add_entry(id, route, prio, lane, body)
       append_event(limits, id, tenant, 'task.queued', data)
       changed(id)
     end

@@ -1,9 +1,38 @@
 -- Accept tasks, all or none. Per task: id, tenant, type, route, priority, run_at_ms (0: now), deadline_ms (0: none),
--- max_attempts, idempotency key ('' for none), request hash, key ttl ms, queued event data, body.
--- Gives per task {id, state, 'new' | 'same' | 'conflict'}. Repeating a submission with the same id changes nothing.
-local STEP = 13
-local answers, fresh = {}, {}
-local conflict = false
+-- max_attempts, idempotency key ('' for none), request hash, key ttl ms, queued event data, body, day of the budget
+-- ('' without one), nano-dollars and tokens to reserve, and the caps "usd day,usd month,tokens day,tokens month" (- for none).
+-- Gives per task {id, state, 'new' | 'same' | 'conflict'} or {id, '', 'budget', period, kind, cap, spent, reserved}.
+-- Repeating a submission with the same id changes nothing.
+local STEP = 17
+local answers, fresh, asked = {}, {}, {}
+local refused = false
+
+-- The first budget that has no room for one more reservation beside those of this call.
+local function over_budget(tenant, day, usd, tokens, caps)
+  local cap = {}
+  for word in string.gmatch(caps, '[^,]+') do cap[#cap + 1] = tonumber(word) or false end
+  local found
+  for n, period in ipairs({day, string.sub(day, 1, 7)}) do
+    local account = spend_key(tenant, period)
+    local held = redis.call('HMGET', account, 'usd', 'rusd', 'tok', 'rtok')
+    asked[account] = asked[account] or {usd = 0, tok = 0}
+    for kind, want in pairs({usd = usd, tok = tokens}) do
+      local most = cap[kind == 'usd' and n or n + 2]
+      local spent = tonumber(held[kind == 'usd' and 1 or 3] or '0')
+      local reserved = tonumber(held[kind == 'usd' and 2 or 4] or '0') + asked[account][kind]
+      if most and spent + reserved + want > most and not found then
+        found = {'', '', 'budget', period, kind, string.format('%d', most), string.format('%d', spent),
+          string.format('%d', reserved)}
+      end
+    end
+  end
+  if found then return found end
+  for _, period in ipairs({day, string.sub(day, 1, 7)}) do
+    local account = asked[spend_key(tenant, period)]
+    account.usd, account.tok = account.usd + usd, account.tok + tokens
+  end
+end
+
 for i = A, #ARGV, STEP do
   local id, tenant, idem, hash = ARGV[i], ARGV[i + 1], ARGV[i + 8], ARGV[i + 9]
   local state = redis.call('HGET', record_key(id), 's')
@@ -20,18 +49,25 @@ for i = A, #ARGV, STEP do
         answer = {first, redis.call('HGET', record_key(first), 's') or '', 'same'}
       else
         answer = {first, '', 'conflict'}
-        conflict = true
+        refused = true
       end
     elseif fresh[key] then
       answer = {fresh[key].id, '', fresh[key].hash == hash and 'same' or 'conflict'}
-      conflict = conflict or fresh[key].hash ~= hash
+      refused = refused or fresh[key].hash ~= hash
     else
       fresh[key] = {id = id, hash = hash}
     end
   end
+  if not answer and ARGV[i + 13] ~= '' then
+    answer = over_budget(tenant, ARGV[i + 13], tonumber(ARGV[i + 14]), tonumber(ARGV[i + 15]), ARGV[i + 16])
+    if answer then
+      answer[1] = id
+      refused = true
+    end
+  end
   answers[#answers + 1] = answer or {id, '', 'new'}
 end
-if conflict then return answers end
+if refused then return answers end
 local n = 0
 for i = A, #ARGV, STEP do
   n = n + 1
@@ -39,9 +75,21 @@ for i = A, #ARGV, STEP do
     local id, tenant, route, prio = ARGV[i], ARGV[i + 1], ARGV[i + 3], ARGV[i + 4]
     local run_at, deadline, idem = tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6]), ARGV[i + 8]
     local later = run_at > now
+    local type_capped = limits.caps['type:' .. ARGV[i + 2]]
+    local lane = type_capped and (tenant .. '|' .. ARGV[i + 2]) or tenant
     local state = later and 'scheduled' or 'queued'
     redis.call('HSET', record_key(id), 's', state, 'n', tenant, 'r', route, 'p', prio, 'at', now, 'u', now,
       'm', ARGV[i + 7], 'a', 0, 'c', 0, 'ev', 1)
+    if type_capped then redis.call('HSET', record_key(id), 'l', lane) end
+    local day = ARGV[i + 13]
+    if day ~= '' then
+      redis.call('HSET', record_key(id), 'bd', day, 'ru', ARGV[i + 14], 'rt', ARGV[i + 15])
+      for n, period in ipairs({day, string.sub(day, 1, 7)}) do
+        redis.call('HINCRBY', spend_key(tenant, period), 'rusd', ARGV[i + 14])
+        redis.call('HINCRBY', spend_key(tenant, period), 'rtok', ARGV[i + 15])
+        redis.call('EXPIRE', spend_key(tenant, period), n == 1 and 604800 or 5356800)
+      end
+    end
     if deadline > 0 then
       redis.call('HSET', record_key(id), 'd', deadline)
       redis.call('ZADD', STARTBY, deadline, id)
@@ -54,7 +102,7 @@ for i = A, #ARGV, STEP do
       redis.call('ZADD', DUE, run_at, id)
       count('scheduled', route, prio, 1)
     else
-      place(limits, id, route, prio, tenant, ARGV[i + 12])
+      place(limits, id, route, prio, lane, ARGV[i + 12])
     end
     publish(limits.events, 'task.' .. state, id, tenant, 1, ARGV[i + 11])
     changed(id)

@@ -10,7 +10,7 @@ end
 for _, id in ipairs(ready(STARTBY)) do
   redis.call('ZREM', STARTBY, id)
   local key = record_key(id)
-  local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'e', 'c')
+  local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'e', 'c', 'l')
   local state = r[1]
   local waits = state == 'queued' or state == 'scheduled' or state == 'retrying'
   if waits and tonumber(r[6]) == 0 then
@@ -19,7 +19,7 @@ for _, id in ipairs(ready(STARTBY)) do
       redis.call('ZREM', DUE, id)
       count(state, r[3], r[4], -1)
     else
-      fields = {'b', remove_waiting(id, r[3], r[4], r[2], r[5]) or ''}
+      fields = {'b', remove_waiting(id, r[3], r[4], r[7] or r[2], r[5]) or ''}
     end
     local err = '{"code":"deadline_exceeded","message":"it could not start before its deadline","error_class":"permanent"}'
     fields[#fields + 1] = 'err'
@@ -32,12 +32,12 @@ end
 for _, id in ipairs(ready(DUE)) do
   redis.call('ZREM', DUE, id)
   local key = record_key(id)
-  local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'b')
+  local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'b', 'l')
   if r[1] == 'scheduled' or r[1] == 'retrying' then
     count(r[1], r[3], r[4], -1)
     redis.call('HSET', key, 's', 'queued', 'u', now)
     redis.call('HDEL', key, 'b', 'due')
-    place(limits, id, r[3], r[4], r[2], r[5])
+    place(limits, id, r[3], r[4], r[6] or r[2], r[5])
     append_event(limits, id, r[2], 'task.queued', '{"from":"' .. r[1] .. '"}')
     changed(id)
     promoted = promoted + 1
@@ -47,12 +47,13 @@ end
 for _, id in ipairs(ready(LEASES)) do
   redis.call('ZREM', LEASES, id)
   local key = record_key(id)
-  local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'e', 'a', 'c', 'm', 'w', 'pl', 'st', 'x')
+  local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'e', 'a', 'c', 'm', 'w', 'pl', 'st', 'x', 'l')
   if r[1] == 'running' then
     local tenant, route, prio, attempt = r[2], r[3], r[4], r[6]
+    local lane = r[13] or tenant
     local err = '{"code":"worker_lost","message":' .. cjson.encode('worker ' .. r[9] .. ' stopped answering')
       .. ',"error_class":"retryable"}'
-    local body = remove_entry(id, route, prio, tenant, r[5], 'running') or ''
+    local body = remove_entry(id, route, prio, lane, r[5], 'running') or ''
     add_history(id, '{"number":' .. attempt .. ',"worker":' .. cjson.encode(r[9]) .. ',"pool":' .. cjson.encode(r[10])
       .. ',"started_at_ms":' .. r[11] .. ',"ended_at_ms":' .. now .. ',"outcome":"lost","error":' .. err .. '}')
     local data = '{"attempt":' .. attempt .. ',"error":' .. err .. '}'
@@ -64,7 +65,7 @@ for _, id in ipairs(ready(LEASES)) do
     else
       redis.call('HSET', key, 's', 'queued', 'u', now, 'err', err)
       redis.call('HDEL', key, 'w')
-      add_entry(id, route, prio, tenant, body)
+      add_entry(id, route, prio, lane, body)
       append_event(limits, id, tenant, 'task.retrying', '{"attempt":' .. attempt .. ',"retry_in_s":0,"error":' .. err .. '}')
       changed(id)
       reclaimed = reclaimed + 1
@@ -84,10 +85,10 @@ if orphans then
         local entry = p[1]
         local item = redis.call('XRANGE', stream, entry, entry)
         local id = item[1] and item[1][2][2]
-        local r = id and redis.call('HMGET', record_key(id), 's', 'n', 'e') or {}
+        local r = id and redis.call('HMGET', record_key(id), 's', 'n', 'e', 'l') or {}
         if r[1] == 'queued' and r[3] == entry then
-          local body = remove_entry(id, route, prio, r[2], entry, 'unread')
-          add_entry(id, route, prio, r[2], body)
+          local lane = r[4] or r[2]
+          add_entry(id, route, prio, lane, remove_entry(id, route, prio, lane, entry, 'unread'))
           reclaimed = reclaimed + 1
         elseif not item[1] or r[3] ~= entry then
           redis.call('XACK', stream, GROUP, entry)
@@ -98,6 +99,13 @@ if orphans then
       if #pending == limit then redis.call('HSET', COUNT, mark, pending[#pending][1])
       elseif from then redis.call('HDEL', COUNT, mark) end
     end
+  end
+end
+
+-- A cap that was freed on one route may hold up tasks of the same tenant or type on another.
+if limits.capped then
+  for i = A + 3, #ARGV do
+    for prio = 0, 3 do refill(limits, ARGV[i], prio, limits.window) end
   end
 end
 
