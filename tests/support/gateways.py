@@ -15,6 +15,7 @@ import pytest_asyncio
 import redis.asyncio as aioredis
 from prometheus_client import CollectorRegistry
 
+from sophia.app.build import queue_options
 from sophia.events.hub import Hub
 from sophia.events.redis import RedisEventLog
 from sophia.gateway.deps import GatewayDeps
@@ -24,7 +25,7 @@ from sophia.nouns.clock import SystemClock
 from sophia.nouns.task import AttemptOutcome
 from sophia.nouns.usage import Usage
 from sophia.queue.base import Emission, Lease, Settlement
-from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
+from sophia.queue.redis import RedisTaskQueue, RedisUpkeep, RedisWorkQueue
 from sophia.redis.connection import connect
 from sophia.settings.load import load
 from sophia.settings.loaded import Loaded, TenantKey
@@ -48,12 +49,7 @@ class Platform:
         self.loaded = loaded
         self.client: aioredis.Redis = connect(redis_url)
         self._blocking: aioredis.Redis = connect(redis_url, reply_timeout_s=70)
-        options = QueueOptions(
-            streams=loaded.settings.queue.streams,
-            partitions=loaded.settings.redis.partitions,
-            lease_s=5,
-            platform_events_max=events_max,
-        )
+        options = msgspec.structs.replace(queue_options(loaded), lease_s=5.0, platform_events_max=events_max)
         self.queue = RedisTaskQueue(self.client, options)
         self.work = RedisWorkQueue(self.client, self._blocking, options)
         self.upkeep = RedisUpkeep(self.client, self._blocking, options)
@@ -142,7 +138,8 @@ def loaded_settings(data_dir: Path, changes: Mapping[str, Mapping[str, Any]] | N
     loaded = msgspec.structs.replace(_packaged(), data_dir=data_dir)
     settings = loaded.settings
     for section, values in (changes or {}).items():
-        changed = msgspec.structs.replace(getattr(settings, section), **values)
+        old = getattr(settings, section)
+        changed = {**old, **values} if isinstance(old, dict) else msgspec.structs.replace(old, **values)
         settings = msgspec.structs.replace(settings, **{section: changed})
     keys = (TenantKey(tenant=TENANT, key=KEY), TenantKey(tenant=OTHER_TENANT, key=OTHER_KEY))
     return msgspec.structs.replace(loaded, settings=settings, api_keys=keys)

@@ -1,0 +1,52 @@
+"""A tenant's budget over HTTP: exact under concurrency, and a refusal that says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from sophia.nouns.budget import TenantBudget
+from sophia.settings.model import TenantSettings
+from tests.support.gateways import HEADERS, OTHER_HEADERS, running_platform
+
+CAPS = {
+    "tenants": {"acme": TenantSettings(budget=TenantBudget(usd_per_day=1.0, tokens_per_month=1_000_000))},
+}
+DIME: dict[str, Any] = {"type": "light", "payload": {"prompt": "hi"}, "budget": {"max_usd": 0.1, "max_tokens": 100}}
+
+
+async def post(session: aiohttp.ClientSession, body: Any, headers: dict[str, str]) -> tuple[int, Any, Any]:
+    async with session.post("/v1/tasks", json=body, headers=headers) as answer:
+        return answer.status, await answer.json(), answer.headers
+
+
+async def test_submissions_at_once_are_admitted_up_to_the_budget(redis_url: str, tmp_path: Path) -> None:
+    async with running_platform(redis_url, tmp_path, changes=CAPS) as running:
+        async with aiohttp.ClientSession(running.url) as session:
+            answers = await asyncio.gather(*(post(session, DIME, HEADERS) for _ in range(200)))
+            assert [status for status, _, _ in answers].count(202) == 10
+            status, problem, headers = next(answer for answer in answers if answer[0] != 202)
+            assert status == 402
+            assert problem["code"] == "budget_exceeded"
+            assert problem["field"] == "tenants.acme.budget.usd_per_day"
+            assert "$0 are left" in problem["detail"]
+            assert int(headers["Retry-After"]) > 0
+            # Another tenant is not concerned, and what is cancelled is given back.
+            assert (await post(session, DIME, OTHER_HEADERS))[0] == 202
+            admitted = next(body for status, body, _ in answers if status == 202)
+            async with session.post(f"/v1/tasks/{admitted['id']}/cancel", headers=HEADERS) as answer:
+                assert answer.status == 200
+            assert (await post(session, DIME, HEADERS))[0] == 202
+
+
+async def test_a_task_without_caps_of_its_own_is_held_to_what_it_reserved(redis_url: str, tmp_path: Path) -> None:
+    async with running_platform(redis_url, tmp_path, changes=CAPS) as running:
+        async with aiohttp.ClientSession(running.url, headers=HEADERS) as session:
+            status, accepted, _ = await post(session, {"type": "light", "payload": {"prompt": "hi"}}, HEADERS)
+            assert status == 202
+            async with session.get(f"/v1/tasks/{accepted['id']}") as answer:
+                task = await answer.json()
+            assert task["budget"]["max_tokens"] > 0
