@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 STOP_GRACE_S = 5.0
 _DESTRUCTION_S = 10.0
 _POLL_S = 0.05
+PROMPT_BATCH_TOKENS = 256
 _WARNINGS_ONLY = 2
 
 
@@ -62,6 +63,8 @@ async def serve(
     # With two threads or more its workers spin, and are down to a token a second once the machine is busy otherwise.
     params.cpuparams.n_threads = settings.threads
     params.cpuparams_batch.n_threads = settings.threads
+    # A client that left is noticed between batches only, and a long prompt is read in these.
+    params.n_batch = params.n_ubatch = PROMPT_BATCH_TOKENS
     params.endpoint_metrics = True
     params.ui = False
     # The prompt cache outside the slots may grow to 8 GB.
