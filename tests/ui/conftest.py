@@ -56,7 +56,8 @@ async def page(chromium: str, built_page: None, running_platform: Platform) -> A
     troubles: list[str] = []
     async with async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
-        tab = await browser.new_page(viewport={"width": 1360, "height": 900})
+        # Without animations nothing moves away from under a click on a busy machine.
+        tab = await browser.new_page(viewport={"width": 1360, "height": 900}, reduced_motion="reduce")
         tab.set_default_timeout(WAIT_MS)
         tab.on("pageerror", lambda error: troubles.append(str(error)))
         tab.on("console", lambda message: troubles.append(message.text) if "Content Security" in message.text else None)

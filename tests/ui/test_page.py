@@ -37,7 +37,7 @@ async def result_of(platform: Platform, task_id: str) -> Any:
 async def fill_in_form(page: Page, prompt: str, max_tokens: int) -> str:
     """Submit a light task by the form; gives its id."""
     await page.get_by_role("link", name="New task").click()
-    await page.get_by_text("Light", exact=True).click()
+    await page.get_by_role("group", name="Type").get_by_text("Light").click()
     await page.get_by_role("textbox", name="Prompt", exact=True).fill(prompt)
     await page.get_by_role("button", name="Budget and more options").click()
     await page.get_by_label("Longest answer, tokens").fill(str(max_tokens))
@@ -116,7 +116,7 @@ async def test_a_lost_connection_comes_back_where_it_was(page: Page, running_pla
 
 async def test_a_refused_field_is_shown_at_its_input(opened: Page) -> None:
     await opened.get_by_role("link", name="New task").click()
-    await opened.get_by_text("Research", exact=True).click()
+    await opened.get_by_role("group", name="Type").get_by_text("Research").click()
     await opened.get_by_role("textbox", name="Question").fill("Why?")
     await opened.get_by_role("textbox", name="Pages to read").fill("not an address")
     await opened.get_by_role("button", name="Submit").click()
@@ -144,7 +144,7 @@ async def test_every_page_is_accessible_in_light_and_dark(opened: Page, running_
         await opened.goto(running_platform.url + path)
         await opened.locator(ready).first.wait_for()
         for scheme in ("light", "dark"):
-            await opened.emulate_media(color_scheme="light" if scheme == "light" else "dark", reduced_motion="reduce")
+            await opened.emulate_media(color_scheme="light" if scheme == "light" else "dark")
             await expect(opened.locator("html")).to_have_attribute("data-mantine-color-scheme", scheme)
             await opened.evaluate(axe)
             found = await opened.evaluate("axe.run(document, {resultTypes: ['violations']})")
