@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from sophia.cancel import cancel_all
 from sophia.cli import environment
 
 if TYPE_CHECKING:
@@ -36,7 +38,25 @@ class Connection:
             async with Api(address) as api:
                 return await work(api)
 
-        return asyncio.run(session())
+        return asyncio.run(_interruptible(session()))
+
+
+async def _interruptible(work: Coroutine[None, None, T]) -> T:
+    """Ctrl-C ends ``work`` for certain: asyncio's own handler cancels once, which a library may swallow."""
+    task = asyncio.create_task(work)
+    interrupted = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, interrupted.set)
+    try:
+        waiting = asyncio.create_task(interrupted.wait())
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            await cancel_all(task, waiting)
+            raise KeyboardInterrupt
+        await cancel_all(waiting)
+        return task.result()
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
 
 
 def connection_options(url_option: str = "--url") -> Callable[[Command], Command]:

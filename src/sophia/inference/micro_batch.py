@@ -42,12 +42,15 @@ class BatchingEmbedder:
         self._on_batch = on_batch
         self._calls: deque[_Call] = deque()
         self._arrived = asyncio.Event()
+        self._ended = False
 
     async def embed(self, texts: Sequence[str]) -> EmbeddingAnswer:
         """Raises ``InvalidInput`` for what is not text, ``Unavailable`` when too many texts wait already."""
         if self.waiting + len(texts) > self._max_waiting_texts:
             raise Unavailable(f"{self.waiting} texts wait to be embedded already", retry_after_s=1.0)
         encoded = await self._engine.encode(texts)
+        if self._ended:
+            raise _stopping()
         call = _Call([text.ids for text in encoded], self.dimensions)
         if encoded:
             self._calls.append(call)
@@ -68,6 +71,7 @@ class BatchingEmbedder:
                     await self._run(batch)
                 self._arrived.clear()
         finally:
+            self._ended = True
             for call in self._calls:
                 call.fail(_stopping())
 

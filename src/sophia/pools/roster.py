@@ -90,7 +90,8 @@ class Roster:
                 instance = reported(instance, machine, beat, self._done.get(instance.id), seen.at_ms)
                 self._done[instance.id] = beat.done if beat else self._done.get(instance.id, 0)
             else:
-                instance = replace(instance, busy=None, silent_since_ms=None)
+                # Unknown is not idle: the idle time begins anew when it is known to be idle again.
+                instance = replace(instance, busy=None, idle_since_ms=None, silent_since_ms=None)
             self.put(instance, seen.at_ms)
         elif missing and self._is_gone(instance, seen.at_ms):
             if instance.state in (InstanceState.REQUESTED, InstanceState.BOOTING):
