@@ -12,7 +12,7 @@ import redis.asyncio as aioredis
 
 from sophia.inference.directory import ModelDirectory
 from sophia.nouns.clock import SystemClock
-from sophia.nouns.errors import RateLimited, Unavailable
+from sophia.nouns.errors import LeaseLost, RateLimited, Unavailable
 from sophia.nouns.payloads import LightAnswer
 from sophia.nouns.task import AttemptOutcome, Task, TaskRecord, TaskState
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
@@ -36,7 +36,15 @@ class Bench(msgspec.Struct):
     upkeep: RedisUpkeep
     running: list[tuple[Worker, asyncio.Task[None], RedisWorkQueue]]
 
-    def start(self, handler: Handler, *, name: str = "w1", slots: int = 4, drain_s: float = 5.0) -> Worker:
+    def start(
+        self,
+        handler: Handler,
+        *,
+        name: str = "w1",
+        slots: int = 4,
+        drain_s: float = 5.0,
+        clock: SystemClock | None = None,
+    ) -> Worker:
         settings = self.loaded.settings
         queue = RedisWorkQueue(self.client, self.blocking, OPTIONS)
         worker = Worker(
@@ -48,7 +56,7 @@ class Bench(msgspec.Struct):
             models=ModelDirectory(settings, {}),
             settings=settings,
             handlers={"light": handler},
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             drain_s=drain_s,
         )
         self.running.append((worker, asyncio.create_task(worker.run()), queue))
@@ -244,6 +252,38 @@ async def test_a_worker_that_lost_its_lease_stops_the_handler_and_settles_nothin
     blocker.go.set()
     record = await bench.finished(task)
     assert [a.outcome for a in record.attempts] == [AttemptOutcome.LOST, AttemptOutcome.SUCCEEDED]
+
+
+class SteppingClock(SystemClock):
+    """Time that a test can push on, as it is for a process that was stopped and woken."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.ahead_s
+
+
+async def test_a_woken_worker_spends_nothing_on_an_attempt_that_may_be_anothers(bench: Bench) -> None:
+    clock = SteppingClock()
+    refused: list[str] = []
+
+    async def sleeper(context: TaskContext, payload: Any) -> LightAnswer:
+        clock.ahead_s += 5
+        try:
+            await context.embed(["a text"], model="all-minilm-l6-v2")
+        except LeaseLost as error:
+            refused.append(error.message)
+            raise
+        return answer("spent")
+
+    task = make_task()
+    await bench.tasks.submit([task])
+    bench.start(sleeper, clock=clock)
+    await eventually(lambda: refused)
+    record = (await bench.tasks.get([task.id]))[0]
+    assert record is not None
+    assert record.state is TaskState.RUNNING, "a lost attempt settles nothing"
 
 
 async def test_work_goes_on_over_a_restart_of_redis(tmp_path: Any, own_redis: Any) -> None:

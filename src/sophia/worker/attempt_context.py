@@ -26,7 +26,8 @@ Emit = Callable[[str, dict[str, Any]], Awaitable[None]]
 class AttemptContext:
     """Implements ``worker.context.TaskContext`` over the configured models.
 
-    ``spent_before`` is the usage of the task's earlier attempts: it counts against the budget.
+    ``spent_before`` is the usage of the task's earlier attempts: it counts against the budget. ``check_lease`` raises
+    ``LeaseLost`` when the attempt may no longer be this worker's, so that nothing more is spent on it.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class AttemptContext:
         clock: Clock,
         *,
         spent_before: Usage = Usage(),  # noqa: B008  (frozen)
+        check_lease: Callable[[], None] = lambda: None,
     ) -> None:
         self.task = task
         self.attempt = attempt
         self.settings = settings
         self._models = models
         self._emit = emit
+        self._check_lease = check_lease
         self._meter = Meter(task.budget, clock, spent_before)
         self._offset = 0
         self._showing = asyncio.Lock()
@@ -71,6 +74,7 @@ class AttemptContext:
         json_schema: dict[str, Any] | None = None,
         show: bool = True,
     ) -> ChatAnswer:
+        self._check_lease()
         card = self.card(model, "chat")
         params = {
             "max_tokens": max_tokens,
@@ -86,6 +90,7 @@ class AttemptContext:
         return await self._chat(card, messages, {**params, "json_schema": portable}, show=show)
 
     async def embed(self, texts: Sequence[str], *, model: str | None = None) -> EmbeddingAnswer:
+        self._check_lease()
         limit = self.settings.embedding.batch_texts
         if len(texts) > limit:
             raise ValueError(f"{len(texts)} texts in one call, at most {limit} are allowed")

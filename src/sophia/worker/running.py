@@ -59,7 +59,14 @@ class RunningAttempt:
         self._why: Stop | None = None
         self._work: asyncio.Task[Any] | None = None
         self._context = AttemptContext(
-            lease.task, lease.attempt, settings, models, self._emit, clock, spent_before=lease.spent_before
+            lease.task,
+            lease.attempt,
+            settings,
+            models,
+            self._emit,
+            clock,
+            spent_before=lease.spent_before,
+            check_lease=self._check_lease,
         )
 
     def stop(self, why: Stop) -> None:
@@ -147,6 +154,12 @@ class RunningAttempt:
         if not applied:
             log.warning("a late result was refused", extra={"task": self.lease.task.id, "attempt": self.lease.attempt})
         return applied
+
+    def _check_lease(self) -> None:
+        """A process that was stopped and woken must not spend before its next heartbeat has told it what it missed."""
+        if self._clock.monotonic_s() - self.extended_at_s > self._settings.queue.lease_s:
+            self._why = self._why or Stop.LOST
+            raise LeaseLost("the lease has expired while this worker was not looking")
 
     async def _emit(self, kind: str, data: dict[str, Any]) -> None:
         async def emit() -> list[bool]:
