@@ -35,9 +35,12 @@ class QueueOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Caps by ``tenant:NAME`` and ``type:NAME``; a tenant's own goes before ``tenant_max_running``."""
     budgets: Mapping[str, TenantBudget] = {}
     """By tenant."""
+    event_log: bool = True
+    ledger_changes: bool = True
+    """Off only to measure what they cost."""
 
     def script_limits(self) -> tuple[str, ...]:
-        """The first seven arguments of every script."""
+        """The first eight arguments of every script."""
         return (
             str(self.fair_window),
             str(self.tenant_max_running or 0),
@@ -46,6 +49,7 @@ class QueueOptions(msgspec.Struct, frozen=True, kw_only=True):
             str(self.platform_events_max),
             str(round(self.result_ttl_s * 1000)),
             ",".join(f"{name}={cap}" for name, cap in sorted(self.max_running.items())),
+            ("" if self.event_log else "events ") + ("" if self.ledger_changes else "changes"),
         )
 
 

@@ -1,5 +1,19 @@
 -- Shared by every script of the queue. All keys of a partition carry the same hash tag, so a script touches one slot.
 -- KEYS[1] is the partition's prefix, e.g. "sophia:{0}". Time is the server's own: workers' clocks may drift.
+-- ARGV[1..8] are the same for every script. The seventh lists caps on what runs: "tenant:acme=4,type:web_research=2";
+-- the eighth names what is switched off: "events", "changes".
+local limits = {
+  window = tonumber(ARGV[1]), tenant_cap = tonumber(ARGV[2]), age_ms = tonumber(ARGV[3]),
+  task_events = tonumber(ARGV[4]), events = tonumber(ARGV[5]), ttl_ms = tonumber(ARGV[6]), caps = {},
+}
+if limits.tenant_cap == 0 then limits.tenant_cap = nil end
+limits.capped = limits.tenant_cap ~= nil or ARGV[7] ~= ''
+if ARGV[7] ~= '' then
+  for name, cap in string.gmatch(ARGV[7], '([^=,]+)=(%d+)') do limits.caps[name] = tonumber(cap) end
+end
+local NO_EVENTS, NO_CHANGES = string.find(ARGV[8], 'events'), string.find(ARGV[8], 'changes')
+local A = 9
+local ID_LENGTH = 32
 local P = KEYS[1] .. ':'
 local GROUP = 'workers'
 local time = redis.call('TIME')
@@ -39,11 +53,13 @@ end
 
 -- The platform's log. A task's own log is written beside it, except its first event, which the record already tells.
 local function publish(events_max, kind, id, tenant, seq, data)
+  if NO_EVENTS then return end
   redis.call('XADD', EVENTS, 'MAXLEN', '~', events_max, '*',
     'k', kind, 's', id, 'n', tenant, 'q', seq, 't', now, 'd', data)
 end
 
 local function append_event(limits, id, tenant, kind, data)
+  if NO_EVENTS then return end
   local seq = redis.call('HINCRBY', record_key(id), 'ev', 1)
   local log = P .. 'log:' .. id
   redis.call('RPUSH', log, '{"seq":' .. seq .. ',"kind":"' .. kind .. '","at_ms":' .. now .. ',"data":' .. data .. '}')
@@ -52,6 +68,7 @@ local function append_event(limits, id, tenant, kind, data)
 end
 
 local function changed(id)
+  if NO_CHANGES then return end
   redis.call('XADD', CHANGES, '*', 'i', id)
 end
 
@@ -202,16 +219,3 @@ local function bury(limits, id, tenant, route, prio, data, fields)
   redis.call('ZADD', DEAD, now, id)
   count('dead', route, prio, 1)
 end
-
--- ARGV[1..7] are the same for every script. The seventh lists caps on what runs: "tenant:acme=4,type:web_research=2".
-local limits = {
-  window = tonumber(ARGV[1]), tenant_cap = tonumber(ARGV[2]), age_ms = tonumber(ARGV[3]),
-  task_events = tonumber(ARGV[4]), events = tonumber(ARGV[5]), ttl_ms = tonumber(ARGV[6]), caps = {},
-}
-if limits.tenant_cap == 0 then limits.tenant_cap = nil end
-limits.capped = limits.tenant_cap ~= nil or ARGV[7] ~= ''
-if ARGV[7] ~= '' then
-  for name, cap in string.gmatch(ARGV[7], '([^=,]+)=(%d+)') do limits.caps[name] = tonumber(cap) end
-end
-local A = 8
-local ID_LENGTH = 32
