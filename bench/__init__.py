@@ -1,0 +1,1 @@
+"""Side-by-side measurements: ``make bench``. The product never imports this package."""

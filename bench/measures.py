@@ -1,0 +1,67 @@
+"""Each measurement of one subject, over servers of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from bench import servers
+from bench.processes import measure, resident_mb, workers
+from bench.subjects import FLOOR, Subject
+
+MOST_S = 6.0
+"""A slower queue gets fewer tasks than ours, so that a round ends."""
+PAYLOAD_BYTES = 1024
+
+
+async def throughput(subject: Subject, n: int, count: int = 1) -> dict[str, Any]:
+    async with servers.fresh(nats=subject.kind == "messages") as places:
+        async with workers(subject, places, count):
+            # Two workers must both be there before the clock starts.
+            await _ready(subject, places, count)
+            most_s = 0.0 if subject.kind == "ours" else MOST_S
+            return await measure(subject, "throughput", places, {"n": n, "most_s": most_s})
+
+
+async def latency(subject: Subject, n: int) -> dict[str, Any]:
+    async with servers.fresh(nats=subject.kind == "messages") as places, workers(subject, places):
+        return await measure(subject, "latency", places, {"n": n})
+
+
+async def submission(subject: Subject, n_single: int, n_bulk: int) -> dict[str, Any]:
+    async with servers.fresh(nats=subject.kind == "messages") as places:
+        return await measure(subject, "submission", places, {"n_single": n_single, "n_bulk": n_bulk})
+
+
+async def floor(n: int, n_single: int) -> dict[str, Any]:
+    async with servers.fresh() as places:
+        return await measure(FLOOR, "floor", places, {"n": n, "n_single": n_single})
+
+
+async def queued_bytes(subject: Subject, n: int) -> dict[str, Any]:
+    """Redis memory per queued task, payload included."""
+    async with servers.fresh() as places:
+        await measure(subject, "fill", places, {"n": 10, "payload_bytes": PAYLOAD_BYTES})
+        before = places.used_memory()
+        await measure(subject, "fill", places, {"n": n, "payload_bytes": PAYLOAD_BYTES})
+        return {"bytes_per_task": (places.used_memory() - before) / n}
+
+
+async def at_rest(subject: Subject, watch_s: float) -> dict[str, Any]:
+    """A worker that has done one task and then waits: its memory, and the commands that it costs."""
+    async with servers.fresh(nats=subject.kind == "messages") as places, workers(subject, places) as processes:
+        await measure(subject, "once", places, {})
+        await asyncio.sleep(3)
+        before = places.calls()
+        await asyncio.sleep(watch_s)
+        after = places.calls()
+        spent = {name: calls - before.get(name, 0) for name, calls in after.items()}
+        # The bench's own questions.
+        own = {"info": 1, "client|setinfo": 2, "hello": 1}
+        per_s = sum(max(0, calls - own.get(name, 0)) for name, calls in spent.items()) / watch_s
+        return {"resident_mb": resident_mb(processes[0]), "commands_per_s": per_s, "commands": spent}
+
+
+async def _ready(subject: Subject, places: servers.Servers, count: int) -> None:
+    for _ in range(count):
+        await measure(subject, "once", places, {}, limit_s=60)

@@ -1,0 +1,57 @@
+"""saq: asyncio over Redis lists and Lua."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from saq import Queue, Worker
+
+from bench.peers.base import CONCURRENCY, OverRedis, Places
+
+
+async def noop(context: Any, *, payload: str) -> str:
+    return "ok"
+
+
+class Saq(OverRedis):
+    def __init__(self, places: Places) -> None:
+        super().__init__(places)
+        self._queue = Queue.from_url(places.redis_url)
+
+    async def submit_one(self, payload: str) -> str:
+        job = await self._queue.enqueue("noop", payload=payload, ttl=3600, timeout=600)
+        return job.id  # type: ignore[union-attr]
+
+    async def submit(self, payloads: Sequence[str]) -> list[str]:
+        ids: list[str] = []
+        for at in range(0, len(payloads), CONCURRENCY):
+            ids += await asyncio.gather(*map(self.submit_one, payloads[at : at + CONCURRENCY]))
+        return ids
+
+    async def done(self, ids: Sequence[str]) -> int:
+        return sum(
+            b'"status": "complete"' in text or b'"status":"complete"' in text for text in self.raw.mget(ids) if text
+        )  # type: ignore[union-attr]
+
+    async def close(self) -> None:
+        await self._queue.disconnect()
+        await super().close()
+
+
+async def open_peer(places: Places) -> Saq:
+    peer = Saq(places)
+    await peer._queue.connect()
+    return peer
+
+
+def work(places: Places) -> None:
+    from bench.child import new_loop
+
+    async def run() -> None:
+        queue = Queue.from_url(places.redis_url)
+        await Worker(queue, [noop], concurrency=CONCURRENCY).start()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(run())
