@@ -14,8 +14,9 @@ from sophia.gateway.app import HANDLERS
 from sophia.gateway.docs_page import render
 from sophia.gateway.openapi import document, field_docs
 from sophia.gateway.operations import OPERATIONS
-from sophia.gateway.schemas import Submission, TaskView
+from sophia.gateway.schemas import TaskView
 from sophia.nouns.payloads import PAYLOADS, RESULTS
+from sophia.nouns.submission import Submission
 
 
 def test_every_operation_has_a_handler_and_a_place_in_the_document() -> None:

@@ -20,7 +20,6 @@ from sophia.gateway import (
     submit,
     tasks,
 )
-from sophia.gateway.body import nearest
 from sophia.gateway.deps import Context, GatewayDeps, Handler
 from sophia.gateway.docs_page import render
 from sophia.gateway.endpoint import Endpoint
@@ -28,6 +27,7 @@ from sophia.gateway.openapi import document
 from sophia.gateway.operations import OPERATIONS
 from sophia.gateway.static import Page, security_headers
 from sophia.nouns.errors import InvalidInput, NotFound, SophiaError
+from sophia.nouns.wording import nearest
 
 HANDLERS: dict[str, Handler] = {
     "submitTask": submit.submit_task,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import re
-from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,6 +12,7 @@ from starlette.requests import Request
 
 from sophia.gateway.errors import MalformedJson, SlowBody
 from sophia.nouns.errors import InvalidInput, PayloadTooLarge
+from sophia.nouns.wording import nearest
 
 T = TypeVar("T")
 
@@ -72,14 +71,6 @@ def misfit(message: str, shape: Any) -> InvalidInput:
     elif here is not None:
         mend = _accepted(here)
     return InvalidInput(what, field=field or "(body)", mend=mend)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The likeliest known name, and all of them."""
-    choices = list(known)
-    close = difflib.get_close_matches(name, choices, n=1)
-    listed = "known: " + ", ".join(choices)
-    return f"did you mean {close[0]}? {listed}" if close else listed
 
 
 def _too_large(max_bytes: int) -> PayloadTooLarge:

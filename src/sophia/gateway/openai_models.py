@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from sophia.gateway.body import nearest
 from sophia.gateway.deps import Call
 from sophia.gateway.errors import UnknownModel
 from sophia.gateway.openai_schemas import ModelInfo, ModelInfoList
 from sophia.gateway.responses import json_answer
 from sophia.inference.base import ModelCard
+from sophia.nouns.wording import nearest
 
 
 async def list_models(call: Call) -> Response:

@@ -10,6 +10,7 @@ from sophia.events.view import EventView
 from sophia.gateway import openai_schemas as openai
 from sophia.gateway import schemas as api
 from sophia.nouns.payloads import PAYLOADS
+from sophia.nouns.submission import Submission
 from sophia.nouns.task import TaskState
 
 MAX_LIST = 200
@@ -92,7 +93,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="tasks",
         summary="Submit a task",
         description="Accepted is durable: the task runs, or ends in a final state that says why.",
-        request=api.Submission,
+        request=Submission,
         answers=(
             Answer(
                 status=202,

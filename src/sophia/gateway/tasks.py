@@ -9,19 +9,21 @@ from typing import TypeVar
 import msgspec
 from starlette.responses import Response
 
-from sophia.gateway.body import decode, misfit, nearest, read_body
+from sophia.gateway.body import decode, misfit, read_body
 from sophia.gateway.deps import Call
 from sophia.gateway.explain import RECENT_TASKS, explain, mean_run_s
 from sophia.gateway.lookup import find_task, wait_until_final
 from sophia.gateway.operations import DEFAULT_LIST, MAX_LIST, MAX_WAIT_S
 from sophia.gateway.platform import pools_snapshot
 from sophia.gateway.responses import json_answer
-from sophia.gateway.schemas import CancelRequest, TaskList, Timestamp
+from sophia.gateway.schemas import CancelRequest, TaskList
 from sophia.gateway.streaming import while_connected
 from sophia.gateway.views import route_name, task_summary, task_view
 from sophia.nouns.errors import InvalidInput
 from sophia.nouns.payloads import PAYLOADS
+from sophia.nouns.submission import Timestamp
 from sophia.nouns.task import TaskRecord, TaskState
+from sophia.nouns.wording import nearest
 from sophia.store.base import TaskFilter
 
 T = TypeVar("T")

@@ -8,6 +8,7 @@ from typing import Any, cast
 from sophia.gateway import schemas as api
 from sophia.nouns.errors import ErrorClass, ErrorInfo
 from sophia.nouns.pool import Instance, InstanceState, PoolsSnapshot, PoolStatus
+from sophia.nouns.submission import PriorityName
 from sophia.nouns.task import Attempt, Route, Task, TaskRecord
 from sophia.nouns.usage import Usage
 from sophia.queue.base import StreamStats
@@ -90,7 +91,7 @@ def _common(record: TaskRecord) -> dict[str, Any]:
         "tenant": task.tenant,
         "state": record.state,
         "tier": task.tier,
-        "priority": cast(api.PriorityName, task.priority.label),
+        "priority": cast(PriorityName, task.priority.label),
         "route": route_view(task.route),
         "title": title_of(task),
         "submitted_at": at(task.submitted_at_ms),
@@ -136,7 +137,7 @@ def queue_view(stats: list[StreamStats], dead: int | None, now_ms: int) -> api.Q
 def _stream_view(stats: StreamStats) -> api.StreamView:
     return api.StreamView(
         stream=stream_name(stats.stream),
-        priority=cast(api.PriorityName, stats.priority),
+        priority=cast(PriorityName, stats.priority),
         waiting=stats.waiting,
         running=stats.running,
         delayed=stats.delayed,
