@@ -97,5 +97,15 @@ class Scripts:
 
 
 def script_source(name: str) -> str:
+    """What all scripts share, this one, and at its end, also after an error, the writes it has gathered."""
     folder = resources.files("sophia.queue.redis").joinpath("lua")
-    return folder.joinpath("common.lua").read_text() + folder.joinpath(f"{name}.lua").read_text()
+    common, own = (folder.joinpath(f"{part}.lua").read_text() for part in ("common", name))
+    return f"{common}local function main()\n{own}end\n{_END}"
+
+
+_END = """
+local fine, answer = pcall(main)
+write_gathered()
+if fine or type(answer) == 'table' then return answer end
+return redis.error_reply(answer)
+"""

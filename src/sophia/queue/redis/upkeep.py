@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import redis.asyncio as aioredis
@@ -67,17 +68,21 @@ class RedisUpkeep:
         )
         async with translated():
             answer = await command(self._blocking, *words)
-        return [
-            Change(token=f"{key.decode()} {entry.decode()}", task_id=fields[b"i"].decode())
-            for key, entries in answer or ()
-            for entry, fields in entries
-        ]
+        changes: list[Change] = []
+        for key, entries in answer or ():
+            for entry, fields in entries:
+                # An entry names all tasks that one call of a script has changed; it goes as a whole.
+                if len(changes) < limit:
+                    token = f"{key.decode()} {entry.decode()} {len(fields)}"
+                    changes += [Change(token=token, task_id=task_id.decode()) for task_id in fields]
+        return changes
 
     async def acknowledge(self, changes: Sequence[Change]) -> None:
         by_key: dict[str, list[str]] = {}
-        for change in changes:
-            key, _, entry = change.token.partition(" ")
-            by_key.setdefault(key, []).append(entry)
+        for token, count in Counter(change.token for change in set(changes)).items():
+            key, entry, size = token.split(" ")
+            if count == int(size):
+                by_key.setdefault(key, []).append(entry)
         for key, entries in by_key.items():
             await persistently(lambda k=key, e=entries: self._client.xdel(k, *e))  # type: ignore[misc]
 

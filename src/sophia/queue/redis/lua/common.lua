@@ -27,17 +27,61 @@ local COUNT, TURN = P .. 'count', P .. 'turn'
 local DUE, LEASES, STARTBY, DEAD = P .. 'due', P .. 'leases', P .. 'startby', P .. 'dead'
 local EVENTS, CHANGES = P .. 'events', P .. 'changes'
 
-local function count(kind, route, prio, by)
-  redis.call('HINCRBY', COUNT, kind .. ':' .. route .. ':' .. prio, by)
+-- What many tasks of one call have in common is written once, when the script ends (see `script_source`): counters are
+-- added up, and deletions, acknowledgements, leases and ledger changes are gathered by key.
+local function tally(hash)
+  local stored, added, self = {}, {}, {}
+  function self.get(name)
+    if not stored[name] then stored[name] = tonumber(redis.call('HGET', hash, name) or '0') end
+    return stored[name] + (added[name] or 0)
+  end
+  function self.add(name, by) added[name] = (added[name] or 0) + by end
+  function self.forget(name)
+    redis.call('HDEL', hash, name)
+    stored[name], added[name] = nil, nil
+  end
+  function self.write()
+    for name, by in pairs(added) do
+      -- What runs is counted under names that come and go with tenants.
+      if by ~= 0 and redis.call('HINCRBY', hash, name, by) <= 0 and string.sub(name, 1, 3) == 'in:' then
+        redis.call('HDEL', hash, name)
+      end
+    end
+    stored, added = {}, {}
+  end
+  return self
+end
+local counts, turns = tally(COUNT), tally(TURN)
+
+local gathered, order = {}, {}
+local function gather(command, key, ...)
+  local name = command .. ' ' .. key
+  local words = gathered[name]
+  if not words then
+    words = {command = command, key = key}
+    gathered[name], order[#order + 1] = words, words
+  end
+  for _, word in ipairs({...}) do words[#words + 1] = word end
 end
 
-local function counted(kind, route, prio)
-  return tonumber(redis.call('HGET', COUNT, kind .. ':' .. route .. ':' .. prio) or '0')
+local BEFORE = {XACK = {GROUP}, XADD = {'*'}}
+local function write_gathered()
+  counts.write()
+  turns.write()
+  for _, words in ipairs(order) do
+    -- Lua's stack bounds the arguments of one call; a reader of changes takes whole entries.
+    local step = words.command == 'XADD' and 128 or 1000
+    for first = 1, #words, step do
+      local call = {words.command, words.key, unpack(BEFORE[words.command] or {})}
+      for n = first, math.min(first + step - 1, #words) do call[#call + 1] = words[n] end
+      redis.call(unpack(call))
+    end
+  end
+  gathered, order = {}, {}
 end
 
-local function in_flight(name, by)
-  if redis.call('HINCRBY', COUNT, 'in:' .. name, by) <= 0 then redis.call('HDEL', COUNT, 'in:' .. name) end
-end
+local function count(kind, route, prio, by) counts.add(kind .. ':' .. route .. ':' .. prio, by) end
+local function counted(kind, route, prio) return counts.get(kind .. ':' .. route .. ':' .. prio) end
 
 -- A lane is what waits in one order: a tenant's tasks, or "tenant|type" where the type has a cap of its own.
 local function lane_parts(lane)
@@ -47,8 +91,8 @@ end
 
 local function lane_in_flight(lane, by)
   local tenant, type = lane_parts(lane)
-  in_flight('tenant:' .. tenant, by)
-  if type then in_flight('type:' .. type, by) end
+  counts.add('in:tenant:' .. tenant, by)
+  if type then counts.add('in:type:' .. type, by) end
 end
 
 -- The platform's log. A task's own log is written beside it, except its first event, which the record already tells.
@@ -58,29 +102,35 @@ local function publish(events_max, kind, id, tenant, seq, data)
     'k', kind, 's', id, 'n', tenant, 'q', seq, 't', now, 'd', data)
 end
 
-local function append_event(limits, id, tenant, kind, data)
+-- `seq` is the record's counter 'ev' after this event; who gives it writes it.
+local function write_event(limits, id, tenant, kind, data, seq)
   if NO_EVENTS then return end
-  local seq = redis.call('HINCRBY', record_key(id), 'ev', 1)
   local log = P .. 'log:' .. id
   redis.call('RPUSH', log, '{"seq":' .. seq .. ',"kind":"' .. kind .. '","at_ms":' .. now .. ',"data":' .. data .. '}')
   if seq > limits.task_events then redis.call('LTRIM', log, -limits.task_events, -1) end
   publish(limits.events, kind, id, tenant, seq, data)
 end
 
-local function changed(id)
-  if NO_CHANGES then return end
-  redis.call('XADD', CHANGES, '*', 'i', id)
+local function append_event(limits, id, tenant, kind, data)
+  write_event(limits, id, tenant, kind, data, redis.call('HINCRBY', record_key(id), 'ev', 1))
 end
 
+local touched = {}
+local function changed(id)
+  if NO_CHANGES or touched[id] then return end
+  touched[id] = true
+  gather('XADD', CHANGES, id, '')
+end
+
+-- Gives the entry's id for the record ('e').
 local function add_entry(id, route, prio, lane, body)
-  local entry = redis.call('XADD', stream_key(route, prio), '*', 'i', id, 'b', body)
-  redis.call('HSET', record_key(id), 'e', entry)
   count('unread', route, prio, 1)
   lane_in_flight(lane, 1)
+  return redis.call('XADD', stream_key(route, prio), '*', 'i', id, 'b', body)
 end
 
 local function below(name, cap)
-  return not cap or tonumber(redis.call('HGET', COUNT, 'in:' .. name) or '0') < cap
+  return not cap or counts.get('in:' .. name) < cap
 end
 
 local function under_cap(limits, lane)
@@ -90,81 +140,136 @@ local function under_cap(limits, lane)
     and (not type or below('type:' .. type, limits.caps['type:' .. type]))
 end
 
--- Queue a task: straight into the stream while there is room, else behind its lane's other tasks. Backlogs are
--- streams without a group: compact, and an entry can be read or deleted by its id.
-local function place(limits, id, route, prio, lane, body)
-  local ring = ring_key(route, prio)
-  if counted('unread', route, prio) < limits.window and under_cap(limits, lane) and redis.call('EXISTS', ring) == 0 then
-    add_entry(id, route, prio, lane, body)
-    return
-  end
-  local backlog = backlog_key(route, prio, lane)
-  local entry = redis.call('XADD', backlog, '*', 'i', id, 'b', body)
-  if redis.call('XLEN', backlog) == 1 then redis.call('RPUSH', ring, lane) end
-  local number = redis.call('HINCRBY', TURN, 'in:' .. route .. ':' .. prio .. ':' .. lane, 1)
-  redis.call('HSET', record_key(id), 'e', entry, 'q', number)
-  count('backlog', route, prio, 1)
+local lengths = {}
+local function length(command, key)
+  if not lengths[key] then lengths[key] = redis.call(command, key) end
+  return lengths[key]
 end
 
--- After an entry left a backlog: forget the lane's turn once nothing is left there.
-local function backlog_shrunk(route, prio, lane)
+-- Queue a task: straight into the stream while there is room, else behind its lane's other tasks. Backlogs are
+-- streams without a group: compact, and an entry can be read or deleted by its id. Gives what the record has to
+-- hold: the entry ('e') and the number within its lane ('q', '' in the stream).
+local function place(limits, id, route, prio, lane, body)
+  local ring = ring_key(route, prio)
+  if counted('unread', route, prio) < limits.window and under_cap(limits, lane) and length('LLEN', ring) == 0 then
+    return add_entry(id, route, prio, lane, body), ''
+  end
+  local backlog, number = backlog_key(route, prio, lane), 'in:' .. route .. ':' .. prio .. ':' .. lane
+  if length('XLEN', backlog) == 0 then lengths[ring] = redis.call('RPUSH', ring, lane) end
+  lengths[backlog] = lengths[backlog] + 1
+  count('backlog', route, prio, 1)
+  turns.add(number, 1)
+  return redis.call('XADD', backlog, '*', 'i', id, 'b', body), turns.get(number)
+end
+
+-- Take entries out of a backlog; forgets the lane's turn, and says so, once nothing is left there.
+local function drop(route, prio, lane, entries)
   local backlog = backlog_key(route, prio, lane)
-  count('backlog', route, prio, -1)
-  if redis.call('XLEN', backlog) > 0 then return false end
+  count('backlog', route, prio, -#entries)
+  lengths[backlog] = length('XLEN', backlog) - #entries
+  if lengths[backlog] > 0 then
+    redis.call('XDEL', backlog, unpack(entries))
+    return false
+  end
   local turn = route .. ':' .. prio .. ':' .. lane
   redis.call('DEL', backlog)
-  redis.call('HDEL', TURN, 'in:' .. turn, 'out:' .. turn)
+  turns.forget('in:' .. turn)
+  turns.forget('out:' .. turn)
   return true
+end
+
+-- Reads a lane's backlog some entries at a time; gives one after the other.
+local function reader(backlog, some)
+  local items, at = {}, 0
+  return function()
+    if at == #items then
+      local from = at > 0 and '(' .. items[at][1] or '-'
+      items, at = redis.call('XRANGE', backlog, from, '+', 'COUNT', some), 0
+      if #items == 0 then return nil end
+    end
+    at = at + 1
+    return items[at]
+  end
 end
 
 -- Move tasks from the backlogs into the stream, one from each lane in turn, until `room` entries are unread.
 local function refill(limits, route, prio, room)
-  local ring = ring_key(route, prio)
   local missing = room - counted('unread', route, prio)
   if missing <= 0 then return end
-  local lanes, passed_over = redis.call('LLEN', ring), 0
-  while missing > 0 and passed_over < lanes and passed_over < 64 do
-    local lane = redis.call('LPOP', ring)
-    if not under_cap(limits, lane) then
-      redis.call('RPUSH', ring, lane)
-      passed_over = passed_over + 1
-    else
-      local backlog = backlog_key(route, prio, lane)
-      local item = redis.call('XRANGE', backlog, '-', '+', 'COUNT', 1)[1]
-      redis.call('XDEL', backlog, item[1])
-      redis.call('HINCRBY', TURN, 'out:' .. route .. ':' .. prio .. ':' .. lane, 1)
-      redis.call('HDEL', record_key(item[2][2]), 'q')
-      add_entry(item[2][2], route, prio, lane, item[2][4])
-      missing = missing - 1
+  local ring = ring_key(route, prio)
+  if length('LLEN', ring) == 0 then return end
+  local line = redis.call('LRANGE', ring, 0, limits.capped and 63 or math.min(missing, 64) - 1)
+  local seen, first, passed_over = #line, 1, 0
+  local some, readers, moved = math.ceil(missing / seen), {}, {}
+  while missing > 0 and passed_over <= #line - first do
+    local lane = line[first]
+    first = first + 1
+    if under_cap(limits, lane) then
       passed_over = 0
-      if backlog_shrunk(route, prio, lane) then lanes = lanes - 1
-      else redis.call('RPUSH', ring, lane) end
+      readers[lane] = readers[lane] or reader(backlog_key(route, prio, lane), some)
+      local item = readers[lane]()
+      if item then
+        local id = item[2][2]
+        redis.call('HSET', record_key(id), 'e', add_entry(id, route, prio, lane, item[2][4]), 'q', '')
+        moved[lane] = moved[lane] or {}
+        table.insert(moved[lane], item[1])
+        missing = missing - 1
+        line[#line + 1] = lane
+      end
+    else
+      passed_over = passed_over + 1
+      line[#line + 1] = lane
     end
+  end
+  if not next(moved) then return end
+  local empty = {}
+  for lane, entries in pairs(moved) do
+    turns.add('out:' .. route .. ':' .. prio .. ':' .. lane, #entries)
+    empty[lane] = drop(route, prio, lane, entries)
+  end
+  local behind = {}
+  for n = first, #line do
+    if not empty[line[n]] then behind[#behind + 1] = line[n] end
+  end
+  if length('LLEN', ring) > 1 or #behind == 0 then
+    redis.call('LTRIM', ring, seen, -1)
+    if #behind > 0 then redis.call('RPUSH', ring, unpack(behind)) end
+    lengths[ring] = nil
   end
 end
 
 -- Take a task out of its stream; gives its body back.
-local function remove_entry(id, route, prio, lane, entry, was)
+local function remove_entry(route, prio, lane, entry, was)
   local stream = stream_key(route, prio)
   local found = redis.call('XRANGE', stream, entry, entry)
-  redis.call('XACK', stream, GROUP, entry)
-  redis.call('XDEL', stream, entry)
-  redis.call('HDEL', record_key(id), 'e')
+  gather('XACK', stream, entry)
+  gather('XDEL', stream, entry)
   count(was, route, prio, -1)
   lane_in_flight(lane, -1)
   if found[1] then return found[1][2][4] end
   return nil
 end
 
+-- An entry that is not ours to decode never blocks the stream: it is kept aside and acknowledged.
+local function set_aside(route, prio, entry, fields)
+  local stream = stream_key(route, prio)
+  redis.call('XADD', P .. 'poison', 'MAXLEN', '~', 1000, '*', 'stream', stream, 'entry', entry,
+    'fields', cjson.encode(fields))
+  redis.call('XACK', stream, GROUP, entry)
+  redis.call('XDEL', stream, entry)
+end
+
 -- Take a task that has not begun out of wherever it waits; gives its body back.
 local function remove_waiting(id, route, prio, lane, entry)
-  local key = record_key(id)
-  if redis.call('HEXISTS', key, 'q') == 0 then return remove_entry(id, route, prio, lane, entry, 'unread') end
+  if (redis.call('HGET', record_key(id), 'q') or '') == '' then
+    return remove_entry(route, prio, lane, entry, 'unread')
+  end
   local backlog = backlog_key(route, prio, lane)
   local found = redis.call('XRANGE', backlog, entry, entry)[1]
-  redis.call('XDEL', backlog, entry)
-  redis.call('HDEL', key, 'e', 'q')
-  if backlog_shrunk(route, prio, lane) then redis.call('LREM', ring_key(route, prio), 0, lane) end
+  if found and drop(route, prio, lane, {entry}) then
+    redis.call('LREM', ring_key(route, prio), 0, lane)
+    lengths[ring_key(route, prio)] = nil
+  end
   return found and found[2][4]
 end
 
@@ -190,32 +295,37 @@ local function spend(id, tenant, usd, tokens, final)
     'rt', string.format('%d', held_tokens - back_tokens))
 end
 
-local function add_history(id, attempt_json)
-  local before = redis.call('HGET', record_key(id), 'h')
-  redis.call('HSET', record_key(id), 'h', before and (before .. ',' .. attempt_json) or attempt_json)
+local function longer(history, attempt_json)
+  return history and history ~= '' and (history .. ',' .. attempt_json) or attempt_json
 end
 
--- Final states. The record stays for `ttl_ms`; the ledger keeps what is to be kept.
-local function finish(limits, id, tenant, state, kind, data, fields)
+-- Final states. The record stays for `ttl_ms` (a dead letter until it is redriven); the ledger keeps what is to be kept.
+-- `known` are fields of the record that the caller has read: ev, d, x, bd, due.
+local function finish(limits, id, tenant, state, kind, data, fields, known)
   local key = record_key(id)
-  redis.call('HSET', key, 's', state, 'u', now, 'f', now, unpack(fields))
-  if state == 'cancelled' then
-    redis.call('HSET', key, 'err', cjson.encode({code = 'cancelled', message = cjson.decode(data).reason}))
+  if not known then
+    local r = redis.call('HMGET', key, 'ev', 'd', 'x', 'bd', 'due')
+    known = {ev = r[1], d = r[2], x = r[3], bd = r[4], due = r[5]}
   end
-  redis.call('HDEL', key, 'w', 'q', 'due', 'x')
-  redis.call('ZREM', STARTBY, id)
-  spend(id, tenant, 0, 0, true)
-  append_event(limits, id, tenant, kind, data)
-  redis.call('PEXPIRE', key, limits.ttl_ms)
-  redis.call('PEXPIRE', P .. 'log:' .. id, limits.ttl_ms)
+  local seq = tonumber(known.ev) + (NO_EVENTS and 0 or 1)
+  if state == 'cancelled' then
+    fields[#fields + 1] = 'err'
+    fields[#fields + 1] = cjson.encode({code = 'cancelled', message = cjson.decode(data).reason})
+  end
+  redis.call('HSET', key, 's', state, 'u', now, 'f', now, 'ev', seq, unpack(fields))
+  if known.x or known.due then redis.call('HDEL', key, 'x', 'due') end
+  if known.d then gather('ZREM', STARTBY, id) end
+  if known.bd then spend(id, tenant, 0, 0, true) end
+  write_event(limits, id, tenant, kind, data, seq)
+  if state ~= 'dead' then
+    redis.call('PEXPIRE', key, limits.ttl_ms)
+    redis.call('PEXPIRE', P .. 'log:' .. id, limits.ttl_ms)
+  end
   changed(id)
 end
 
--- Dead letters stay until they are redriven or pruned.
-local function bury(limits, id, tenant, route, prio, data, fields)
-  finish(limits, id, tenant, 'dead', 'task.dead', data, fields)
-  redis.call('PERSIST', record_key(id))
-  redis.call('PERSIST', P .. 'log:' .. id)
+local function bury(limits, id, tenant, route, prio, data, fields, known)
+  finish(limits, id, tenant, 'dead', 'task.dead', data, fields, known)
   redis.call('ZADD', DEAD, now, id)
   count('dead', route, prio, 1)
 end

@@ -6,7 +6,7 @@ for i = A, #ARGV do
   local r = {}
   for j = 1, #fields, 2 do r[fields[j]] = fields[j + 1] end
   if r.s and not r.b and r.e then
-    local stream = r.q and backlog_key(r.r, r.p, r.l or r.n) or stream_key(r.r, r.p)
+    local stream = (r.q or '') ~= '' and backlog_key(r.r, r.p, r.l or r.n) or stream_key(r.r, r.p)
     local found = redis.call('XRANGE', stream, r.e, r.e)[1]
     if found then
       fields[#fields + 1] = 'b'

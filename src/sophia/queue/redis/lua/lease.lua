@@ -4,41 +4,35 @@
 local worker, pool, lease_ms, want = ARGV[A], ARGV[A + 1], tonumber(ARGV[A + 2]), tonumber(ARGV[A + 3])
 local given = tonumber(ARGV[A + 4])
 local taken = {}
+local by_worker = ',"worker":' .. cjson.encode(worker) .. ',"pool":' .. cjson.encode(pool) .. '}'
 
+-- Gives false for an entry that belongs to no task.
 local function begin(route, prio, entry, id, body)
   local key = record_key(id)
-  local r = redis.call('HMGET', key, 's', 'e', 'n', 'd', 'h', 'l')
+  local r = redis.call('HMGET', key, 's', 'e', 'n', 'd', 'h', 'l', 'a', 'c', 'ev')
+  if not r[1] then return false end
   -- Cancelled or moved meanwhile: whoever did that has taken the entry out and counted it.
-  if r[1] ~= 'queued' or r[2] ~= entry then return end
+  if r[1] ~= 'queued' or r[2] ~= entry then return true end
   local tenant, deadline = r[3], tonumber(r[4] or '0')
   if deadline > 0 then
     if deadline < now then
-      local kept = remove_entry(id, route, prio, r[6] or tenant, entry, 'unread')
+      local kept = remove_entry(route, prio, r[6] or tenant, entry, 'unread')
       local err = '{"code":"deadline_exceeded","message":"it could not start before its deadline","error_class":"permanent"}'
       finish(limits, id, tenant, 'failed', 'task.failed', '{"error":' .. err .. '}', {'err', err, 'b', kept or ''})
-      return
+      return true
     end
-    redis.call('ZREM', STARTBY, id)
+    gather('ZREM', STARTBY, id)
   end
-  local attempt = redis.call('HINCRBY', key, 'a', 1)
-  local counted_attempts = redis.call('HINCRBY', key, 'c', 1)
-  redis.call('HSET', key, 's', 'running', 'w', worker, 'pl', pool, 'st', now, 'u', now)
-  redis.call('ZADD', LEASES, now + lease_ms, id)
+  local attempt, counted_attempts, seq = tonumber(r[7]) + 1, tonumber(r[8]) + 1, tonumber(r[9]) + (NO_EVENTS and 0 or 1)
+  redis.call('HSET', key, 's', 'running', 'w', worker, 'pl', pool, 'st', now, 'u', now, 'a', attempt,
+    'c', counted_attempts, 'ev', seq)
+  gather('ZADD', LEASES, now + lease_ms, id)
   count('unread', route, prio, -1)
   count('running', route, prio, 1)
-  append_event(limits, id, tenant, 'task.running',
-    '{"attempt":' .. attempt .. ',"worker":' .. cjson.encode(worker) .. ',"pool":' .. cjson.encode(pool) .. '}')
+  write_event(limits, id, tenant, 'task.running', '{"attempt":' .. attempt .. by_worker, seq)
   changed(id)
   taken[#taken + 1] = {id, attempt, counted_attempts, body, now, r[5] or ''}
-end
-
--- An entry that is not ours to decode never blocks the stream: it is kept aside and acknowledged.
-local function set_aside(route, prio, entry, fields)
-  local stream = stream_key(route, prio)
-  redis.call('XADD', P .. 'poison', 'MAXLEN', '~', 1000, '*', 'stream', stream, 'entry', entry,
-    'fields', cjson.encode(fields))
-  redis.call('XACK', stream, GROUP, entry)
-  redis.call('XDEL', stream, entry)
+  return true
 end
 
 local function take(route, prio, n)
@@ -48,9 +42,7 @@ local function take(route, prio, n)
   if not read or not read[1] then return end
   for _, item in ipairs(read[1][2]) do
     local entry, f = item[1], item[2]
-    if f and f[1] == 'i' and f[3] == 'b' and redis.call('EXISTS', record_key(f[2])) == 1 then
-      begin(route, prio, entry, f[2], f[4])
-    else
+    if not (f and f[1] == 'i' and f[3] == 'b' and begin(route, prio, entry, f[2], f[4])) then
       set_aside(route, prio, entry, f or {})
     end
   end
@@ -69,8 +61,7 @@ end
 local at = A + 5
 for i = 1, given do
   local route, prio, entry, id = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  if redis.call('EXISTS', record_key(id)) == 1 then begin(route, prio, entry, id, '')
-  else set_aside(route, prio, entry, {'i', id}) end
+  if not begin(route, prio, entry, id, '') then set_aside(route, prio, entry, {'i', id}) end
   redis.call('HSET', COUNT, 'seen:' .. route .. ':' .. prio, entry)
   at = at + 4
 end
@@ -79,7 +70,8 @@ for i = at, #ARGV do routes[#routes + 1] = ARGV[i] end
 if #routes == 0 or #taken >= want then return taken end
 
 -- Ageing: of what can be leased now, up to half goes to those who waited too long, whatever their priority.
-local turn = redis.call('HINCRBY', COUNT, 'turn', 1)
+counts.add('turn', 1)
+local turn = counts.get('turn')
 local for_aged = math.floor((want - #taken) / 2)
 if for_aged == 0 and turn % 2 == 0 then for_aged = want - #taken end
 local limit = #taken + for_aged

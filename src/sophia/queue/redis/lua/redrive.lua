@@ -7,9 +7,9 @@ for i = A + 1, #ARGV do
   if r[1] == 'dead' and r[5] and r[5] ~= '' and (only == '' or only == r[2]) then
     redis.call('ZREM', DEAD, id)
     count('dead', r[3], r[4], -1)
-    redis.call('HSET', key, 's', 'queued', 'u', now, 'c', 0)
+    local entry, number = place(limits, id, r[3], r[4], r[6] or r[2], r[5])
+    redis.call('HSET', key, 's', 'queued', 'u', now, 'c', 0, 'e', entry, 'q', number)
     redis.call('HDEL', key, 'b', 'f', 'err')
-    place(limits, id, r[3], r[4], r[6] or r[2], r[5])
     append_event(limits, id, r[2], 'task.queued', '{"from":"dead"}')
     changed(id)
     went[#went + 1] = id

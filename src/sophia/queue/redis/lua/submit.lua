@@ -78,12 +78,15 @@ for i = A, #ARGV, STEP do
     local type_capped = limits.caps['type:' .. ARGV[i + 2]]
     local lane = type_capped and (tenant .. '|' .. ARGV[i + 2]) or tenant
     local state = later and 'scheduled' or 'queued'
-    redis.call('HSET', record_key(id), 's', state, 'n', tenant, 'r', route, 'p', prio, 'at', now, 'u', now,
-      'm', ARGV[i + 7], 'a', 0, 'c', 0, 'ev', 1)
-    if type_capped then redis.call('HSET', record_key(id), 'l', lane) end
+    local record = {'HSET', record_key(id), 's', state, 'n', tenant, 'r', route, 'p', prio, 'at', now, 'u', now,
+      'm', ARGV[i + 7], 'a', 0, 'c', 0, 'ev', 1}
+    local function keep(...)
+      for _, word in ipairs({...}) do record[#record + 1] = word end
+    end
+    if type_capped then keep('l', lane) end
     local day = ARGV[i + 13]
     if day ~= '' then
-      redis.call('HSET', record_key(id), 'bd', day, 'ru', ARGV[i + 14], 'rt', ARGV[i + 15])
+      keep('bd', day, 'ru', ARGV[i + 14], 'rt', ARGV[i + 15])
       for n, period in ipairs({day, string.sub(day, 1, 7)}) do
         redis.call('HINCRBY', spend_key(tenant, period), 'rusd', ARGV[i + 14])
         redis.call('HINCRBY', spend_key(tenant, period), 'rtok', ARGV[i + 15])
@@ -91,19 +94,21 @@ for i = A, #ARGV, STEP do
       end
     end
     if deadline > 0 then
-      redis.call('HSET', record_key(id), 'd', deadline)
+      keep('d', deadline)
       redis.call('ZADD', STARTBY, deadline, id)
     end
     if idem ~= '' then
       redis.call('SET', P .. 'idem:' .. tenant .. ':' .. idem, id .. ARGV[i + 9], 'PX', ARGV[i + 10])
     end
     if later then
-      redis.call('HSET', record_key(id), 'b', ARGV[i + 12], 'due', run_at)
+      keep('b', ARGV[i + 12], 'due', run_at)
       redis.call('ZADD', DUE, run_at, id)
       count('scheduled', route, prio, 1)
     else
-      place(limits, id, route, prio, lane, ARGV[i + 12])
+      local entry, number = place(limits, id, route, prio, lane, ARGV[i + 12])
+      keep('e', entry, 'q', number)
     end
+    redis.call(unpack(record))
     publish(limits.events, 'task.' .. state, id, tenant, 1, ARGV[i + 11])
     changed(id)
     answers[n][2] = state

@@ -35,9 +35,9 @@ for _, id in ipairs(ready(DUE)) do
   local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'b', 'l')
   if r[1] == 'scheduled' or r[1] == 'retrying' then
     count(r[1], r[3], r[4], -1)
-    redis.call('HSET', key, 's', 'queued', 'u', now)
+    local entry, number = place(limits, id, r[3], r[4], r[6] or r[2], r[5])
+    redis.call('HSET', key, 's', 'queued', 'u', now, 'e', entry, 'q', number)
     redis.call('HDEL', key, 'b', 'due')
-    place(limits, id, r[3], r[4], r[6] or r[2], r[5])
     append_event(limits, id, r[2], 'task.queued', '{"from":"' .. r[1] .. '"}')
     changed(id)
     promoted = promoted + 1
@@ -47,25 +47,25 @@ end
 for _, id in ipairs(ready(LEASES)) do
   redis.call('ZREM', LEASES, id)
   local key = record_key(id)
-  local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'e', 'a', 'c', 'm', 'w', 'pl', 'st', 'x', 'l')
+  local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'e', 'a', 'c', 'm', 'w', 'pl', 'st', 'x', 'l', 'h')
   if r[1] == 'running' then
     local tenant, route, prio, attempt = r[2], r[3], r[4], r[6]
     local lane = r[13] or tenant
     local err = '{"code":"worker_lost","message":' .. cjson.encode('worker ' .. r[9] .. ' stopped answering')
       .. ',"error_class":"retryable"}'
-    local body = remove_entry(id, route, prio, lane, r[5], 'running') or ''
-    add_history(id, '{"number":' .. attempt .. ',"worker":' .. cjson.encode(r[9]) .. ',"pool":' .. cjson.encode(r[10])
+    local body = remove_entry(route, prio, lane, r[5], 'running') or ''
+    local history = longer(r[14], '{"number":' .. attempt .. ',"worker":' .. cjson.encode(r[9]) .. ',"pool":' .. cjson.encode(r[10])
       .. ',"started_at_ms":' .. r[11] .. ',"ended_at_ms":' .. now .. ',"outcome":"lost","error":' .. err .. '}')
     local data = '{"attempt":' .. attempt .. ',"error":' .. err .. '}'
     if r[12] then
-      finish(limits, id, tenant, 'cancelled', 'task.cancelled', '{"reason":' .. cjson.encode(r[12]) .. '}', {'b', body})
+      finish(limits, id, tenant, 'cancelled', 'task.cancelled', '{"reason":' .. cjson.encode(r[12]) .. '}',
+        {'b', body, 'h', history})
     elseif tonumber(r[7]) >= tonumber(r[8]) then
-      bury(limits, id, tenant, route, prio, data, {'b', body, 'err', err})
+      bury(limits, id, tenant, route, prio, data, {'b', body, 'err', err, 'h', history})
       dead = dead + 1
     else
-      redis.call('HSET', key, 's', 'queued', 'u', now, 'err', err)
-      redis.call('HDEL', key, 'w')
-      add_entry(id, route, prio, lane, body)
+      redis.call('HSET', key, 's', 'queued', 'u', now, 'err', err, 'h', history,
+        'e', add_entry(id, route, prio, lane, body), 'q', '')
       append_event(limits, id, tenant, 'task.retrying', '{"attempt":' .. attempt .. ',"retry_in_s":0,"error":' .. err .. '}')
       changed(id)
       reclaimed = reclaimed + 1
@@ -88,9 +88,12 @@ if orphans then
         local r = id and redis.call('HMGET', record_key(id), 's', 'n', 'e', 'l') or {}
         if r[1] == 'queued' and r[3] == entry then
           local lane = r[4] or r[2]
-          add_entry(id, route, prio, lane, remove_entry(id, route, prio, lane, entry, 'unread'))
+          local body = remove_entry(route, prio, lane, entry, 'unread')
+          redis.call('HSET', record_key(id), 'e', add_entry(id, route, prio, lane, body))
           reclaimed = reclaimed + 1
-        elseif not item[1] or r[3] ~= entry then
+        elseif item[1] and not r[1] then
+          set_aside(route, prio, entry, item[1][2])
+        elseif r[3] ~= entry then
           redis.call('XACK', stream, GROUP, entry)
           redis.call('XDEL', stream, entry)
         end

@@ -9,7 +9,7 @@ if state == 'queued' then
   for higher = 0, prio - 1 do
     ahead = ahead + counted('unread', route, higher) + counted('backlog', route, higher)
   end
-  if r[6] then
+  if r[6] and r[6] ~= '' then
     -- Tenants take turns: at most as many of every other tenant go first as of this one.
     local turn = route .. ':' .. prio .. ':' .. (r[8] or r[7])
     local mine = tonumber(r[6]) - tonumber(redis.call('HGET', TURN, 'out:' .. turn) or '0') - 1
