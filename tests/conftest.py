@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.support.cli import scripted_platform
 from tests.support.gateways import api, platform
 from tests.support.ledgers import ledger, ledger_place, second_ledger
 from tests.support.models import chat_models, chat_server_url, embedding_cache, embedding_server_url, models
@@ -29,5 +30,6 @@ __all__ = [
     "redis_server_url",
     "redis_url",
     "running_platform",
+    "scripted_platform",
     "second_ledger",
 ]

@@ -10,13 +10,11 @@ import sys
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from sophia.cli.main import main
-from sophia.client import api as client_api
 from sophia.client import follow as client_follow
 from sophia.nouns.errors import Unavailable
-from tests.support.scripted_api import ScriptedApi, hang_up, problem, reply, stream
+from tests.support.cli import run
+from tests.support.scripted_api import hang_up, problem, reply, stream
 
 AT = "2026-01-31T12:00:00Z"
 ROUTE = {"stream": "stream:light", "target": "cpu", "reason": "no other rule matched"}
@@ -71,22 +69,8 @@ DONE = event(5, "task.succeeded", attempt=1, usage=USAGE)
 
 
 @pytest.fixture
-def platform(tmp_path, monkeypatch):
-    """A scripted platform that ``client.json`` of this folder names."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("SOPHIA_URL", "SOPHIA_API_KEY", "SOPHIA_DATA_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(client_api, "FIRST_PAUSE_S", 0.001)
-    monkeypatch.setattr(client_api, "LONGEST_PAUSE_S", 0.002)
-    with ScriptedApi() as scripted:
-        (tmp_path / ".sophia").mkdir()
-        body = {"url": scripted.url, "websocket_url": "ws://h/ws", "api_key": "key-1", "pid": 7}
-        (tmp_path / ".sophia" / "client.json").write_text(json.dumps(body))
-        yield scripted
-
-
-def run(*args: str):
-    return CliRunner().invoke(main, list(args))
+def platform(scripted_platform):
+    return scripted_platform
 
 
 def closed_port() -> int:
@@ -402,7 +386,7 @@ class TestOtherCommands:
             "last_entry": None,
             "groups": [],
         }
-        sums = {"waiting": None, "running": 2, "delayed": 0, "retrying": 0, "dead": 0, "at": AT}
+        sums = {"waiting": None, "running": 2, "delayed": 0, "retrying": 0, "dead": 0, "poison": 0, "at": AT}
         platform.on("GET", "/v1/queue", reply({"streams": [row, {**row, "waiting": 0, "running": 0}], **sums}))
         lines = run("queue").stdout.splitlines()
         assert lines[1].split() == ["light", "normal", "?", "2", "0", "0", "3.0", "s"]
@@ -485,7 +469,16 @@ class TestReaching:
         assert "does not answer as Sophia's API would" in result.stderr
 
     def test_option_then_variable_then_file(self, platform, monkeypatch):
-        view = {"streams": [], "waiting": 0, "running": 0, "delayed": 0, "retrying": 0, "dead": 0, "at": AT}
+        view = {
+            "streams": [],
+            "waiting": 0,
+            "running": 0,
+            "delayed": 0,
+            "retrying": 0,
+            "dead": 0,
+            "poison": 0,
+            "at": AT,
+        }
         platform.on("GET", "/v1/queue", reply(view))
         monkeypatch.setenv("SOPHIA_URL", f"http://127.0.0.1:{closed_port()}")
         monkeypatch.setenv("SOPHIA_API_KEY", "key-2")

@@ -61,6 +61,7 @@ class Platform:
         self.gateway_deps = GatewayDeps(
             loaded=loaded,
             queue=self.queue,
+            poison=self.queue,
             events=self.events,
             hub=self.hub,
             ledger=self.ledger,
@@ -159,8 +160,14 @@ async def running_platform(
     models: Models | None = None,
     static_dir: Path | None = None,
     events_max: int = 100_000,
+    operator: bool = False,
 ) -> AsyncIterator[Platform]:
-    platform = Platform(loaded_settings(data_dir, changes), redis_url, models or make_models(), static_dir, events_max)
+    """``operator``: the first of the two keys is an operator's."""
+    loaded = loaded_settings(data_dir, changes)
+    if operator:
+        keys = (msgspec.structs.replace(loaded.api_keys[0], operator=True), *loaded.api_keys[1:])
+        loaded = msgspec.structs.replace(loaded, api_keys=keys)
+    platform = Platform(loaded, redis_url, models or make_models(), static_dir, events_max)
     async with platform.running():
         yield platform
 

@@ -16,7 +16,7 @@ from sophia.inference.base import Embedder, Models
 from sophia.inference.directory import ModelDirectory
 from sophia.nouns.errors import ConfigError
 from sophia.nouns.pool import PoolSpec
-from sophia.queue.base import QueueUpkeep, TaskQueue, WorkQueue
+from sophia.queue.base import PoisonShelf, QueueUpkeep, TaskQueue, WorkQueue
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
 from sophia.redis.connection import connect
 from sophia.settings.loaded import Loaded
@@ -32,6 +32,7 @@ class Backbone(msgspec.Struct):
     """What every role stands on."""
 
     queue: TaskQueue
+    poison: PoisonShelf
     work: WorkQueue
     upkeep: QueueUpkeep
     events: EventLog
@@ -70,8 +71,10 @@ async def backbone(loaded: Loaded) -> AsyncIterator[Backbone]:
     options = queue_options(loaded)
     client: aioredis.Redis = connect(loaded.redis_url)
     blocking: aioredis.Redis = connect(loaded.redis_url, reply_timeout_s=BLOCKING_REPLY_TIMEOUT_S)
+    queue = RedisTaskQueue(client, options)
     built = Backbone(
-        queue=RedisTaskQueue(client, options),
+        queue=queue,
+        poison=queue,
         work=RedisWorkQueue(client, blocking, options),
         upkeep=RedisUpkeep(client, blocking, options),
         events=RedisEventLog(client, blocking, options),

@@ -90,6 +90,7 @@ async def run_gateway(loaded: Loaded, options: Options, stop: asyncio.Event) -> 
         deps = GatewayDeps(
             loaded=loaded,
             queue=backbone.queue,
+            poison=backbone.poison,
             events=backbone.events,
             hub=hub,
             ledger=ledger,

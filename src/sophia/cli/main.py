@@ -19,6 +19,8 @@ SECTIONS = {
         "tasks": Entry("sophia.cli.tasks:tasks", "List tasks, newest first."),
         "task": Entry("sophia.cli.tasks:task", "Show one task with its attempts and result."),
         "explain": Entry("sophia.cli.tasks:explain", "Say why a task is where it is."),
+        "dead": Entry("sophia.cli.dead:dead", "List dead letters: tasks that used up their attempts."),
+        "redrive": Entry("sophia.cli.dead:redrive", "Queue dead letters again."),
         "cancel": Entry("sophia.cli.tasks:cancel", "Cancel a task."),
     },
     "Platform": {

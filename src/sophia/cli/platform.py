@@ -42,6 +42,8 @@ def queue(show_all: bool, connection: Connection, as_json: bool) -> None:
         out.print()
     sums = ", ".join(f"{words.count(view[key])} {key}" for key in ("waiting", "running", "delayed", "retrying", "dead"))
     out.print(sums)
+    if view["poison"]:
+        note(f"{view['poison']:,} entries could not be decoded; `sophia dead --poison` shows them")
 
 
 def _is_busy(row: dict[str, Any]) -> bool:

@@ -89,6 +89,17 @@ class Api:
     async def explain(self, task_id: str) -> Json:
         return await self._call("GET", f"/v1/tasks/{quote(task_id, safe='')}/explain")
 
+    async def dead_letters(self, limit: int) -> Json:
+        return await self._call("GET", "/v1/dead-letters", query={"limit": str(limit)})
+
+    async def redrive(self, task_ids: Sequence[str] | None) -> Json:
+        """Queue dead letters again; ``None``: all, up to the number that one call takes (see ``more``)."""
+        body: Json = {"all": True} if task_ids is None else {"ids": list(task_ids)}
+        return await self._call("POST", "/v1/dead-letters/redrive", body=body)
+
+    async def poison(self, limit: int) -> Json:
+        return await self._call("GET", "/v1/poison", query={"limit": str(limit)})
+
     async def queue(self) -> Json:
         return await self._call("GET", "/v1/queue")
 

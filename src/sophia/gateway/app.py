@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from sophia.gateway import (
+    dead_letters,
     errors,
     events_sse,
     openai_chat,
@@ -37,8 +38,11 @@ HANDLERS: dict[str, Handler] = {
     "cancelTask": tasks.cancel_task,
     "taskEvents": events_sse.task_events,
     "explainTask": tasks.explain_task,
+    "listDeadLetters": dead_letters.list_dead_letters,
+    "redriveDeadLetters": dead_letters.redrive,
     "listTaskTypes": platform.list_task_types,
     "getQueue": platform.get_queue,
+    "listPoison": platform.list_poison,
     "getPools": platform.get_pools,
     "createChatCompletion": openai_chat.chat_completions,
     "createEmbedding": openai_embeddings.embeddings,

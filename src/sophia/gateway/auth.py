@@ -1,16 +1,16 @@
-"""Who asks: bearer keys to tenants."""
+"""Who asks: bearer keys to their holders."""
 
 from __future__ import annotations
 
 from starlette.requests import Request
 
 from sophia.nouns.errors import Unauthorized
-from sophia.settings.keyring import Keyring
+from sophia.settings.keyring import Holder, Keyring
 
 _MEND = "send `Authorization: Bearer YOUR_API_KEY`"
 
 
-def tenant_of(request: Request, keyring: Keyring) -> str:
+def holder_of(request: Request, keyring: Keyring) -> Holder:
     """Raises ``Unauthorized`` that says whether the key is missing or wrong."""
     header = request.headers.get("authorization")
     if header is None:
@@ -18,7 +18,7 @@ def tenant_of(request: Request, keyring: Keyring) -> str:
     scheme, _, key = header.partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise Unauthorized("the Authorization header has no bearer key", field="Authorization", mend=_MEND)
-    tenant = keyring.tenant_of(key.strip())
-    if tenant is None:
+    holder = keyring.holder_of(key.strip())
+    if holder is None:
         raise Unauthorized("this API key is not known", field="Authorization", mend=_MEND)
-    return tenant
+    return holder

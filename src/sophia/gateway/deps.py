@@ -17,7 +17,7 @@ from sophia.gateway.metrics import GatewayMetrics
 from sophia.inference.base import Models
 from sophia.nouns.clock import Clock
 from sophia.nouns.ids import IdSource
-from sophia.queue.base import TaskQueue
+from sophia.queue.base import PoisonShelf, TaskQueue
 from sophia.settings.keyring import Keyring
 from sophia.settings.loaded import Loaded
 from sophia.settings.model import Settings
@@ -30,6 +30,7 @@ class GatewayDeps:
 
     loaded: Loaded
     queue: TaskQueue
+    poison: PoisonShelf
     events: EventLog
     hub: Hub
     ledger: Ledger

@@ -9,10 +9,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
 
 from sophia.gateway import errors
-from sophia.gateway.auth import tenant_of
+from sophia.gateway.auth import holder_of
 from sophia.gateway.deps import Call, Context, Handler
 from sophia.gateway.operations import Operation
-from sophia.nouns.errors import SophiaError
+from sophia.nouns.errors import Forbidden, SophiaError
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,7 @@ class Endpoint:
         request = Request(scope, receive, observed)
         try:
             try:
-                tenant = tenant_of(request, self._context.keyring) if self._operation.auth else ""
-                response = await self._handler(Call(self._context, request, tenant))
+                response = await self._handler(Call(self._context, request, self._tenant(request)))
                 await response(scope, receive, observed)
             except ClientDisconnect:
                 status = status or errors.CLIENT_GONE
@@ -55,6 +54,17 @@ class Endpoint:
         finally:
             labels = (self._operation.method, self._operation.path, str(status or 500))
             self._context.metrics.requests.labels(*labels).observe(time.perf_counter() - started_s)
+
+    def _tenant(self, request: Request) -> str:
+        """Whose key it is; empty where none is needed. Raises ``Unauthorized`` or ``Forbidden``."""
+        if not self._operation.auth:
+            return ""
+        holder = holder_of(request, self._context.keyring)
+        if self._operation.operator and not holder.operator:
+            raise Forbidden(
+                "this is for the platform's operator", mend="a key with `operator: true` under auth.api_keys"
+            )
+        return holder.tenant
 
     def _note(self, error: SophiaError) -> None:
         if errors.status_of(error) >= 500:

@@ -19,6 +19,7 @@ _STATUS: tuple[tuple[type[tree.SophiaError], int], ...] = (
     (tree.PayloadTooLarge, 413),
     (tree.InvalidInput, 422),
     (tree.Unauthorized, 401),
+    (tree.Forbidden, 403),
     (tree.NotFound, 404),
     (tree.Conflict, 409),
     (tree.BudgetExceeded, 402),

@@ -91,12 +91,16 @@ def _operation(operation: Operation, refs: dict[type[msgspec.Struct], dict[str, 
             response["headers"] = {
                 name: {"description": text, "schema": {"type": "string"}} for name, text in answer.headers.items()
             }
-    for status in (*operation.errors, *(ALWAYS_WITH_KEY if operation.auth else ()), *ALWAYS):
+    for status in (*operation.errors, *_of_keys(operation), *ALWAYS):
         responses.setdefault(str(status), _error(status, operation, refs))
     out["responses"] = dict(sorted(responses.items()))
     if not operation.auth:
         out["security"] = []
     return out
+
+
+def _of_keys(operation: Operation) -> tuple[int, ...]:
+    return (*(ALWAYS_WITH_KEY if operation.auth else ()), *((403,) if operation.operator else ()))
 
 
 def _error(status: int, operation: Operation, refs: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:

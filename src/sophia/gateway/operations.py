@@ -50,6 +50,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[int, ...] = ()
     params: tuple[Param, ...] = ()
     auth: bool = True
+    operator: bool = False
+    """Only for keys with ``operator: true``."""
 
     @property
     def openai(self) -> bool:
@@ -66,6 +68,11 @@ def _several(name: str, description: str, values: list[str] | None = None) -> Pa
     return Param(name=name, description=description, schema={"type": "array", "items": items})
 
 
+LIMIT = Param(
+    name="limit",
+    description="At most that many.",
+    schema={"type": "integer", "minimum": 1, "maximum": MAX_LIST, "default": DEFAULT_LIST},
+)
 IDEMPOTENCY = Param(
     name="Idempotency-Key",
     location="header",
@@ -131,11 +138,7 @@ OPERATIONS: tuple[Operation, ...] = (
             _several("stream", "Only these streams, such as `planning` or `stream:planning`."),
             _text("submitted_after", "Only tasks submitted at or after this time.", format="date-time"),
             _text("submitted_before", "Only tasks submitted before this time.", format="date-time"),
-            Param(
-                name="limit",
-                description="Tasks per page.",
-                schema={"type": "integer", "minimum": 1, "maximum": MAX_LIST, "default": DEFAULT_LIST},
-            ),
+            LIMIT,
             _text("cursor", "`next_cursor` of the page before."),
         ),
     ),
@@ -189,6 +192,29 @@ OPERATIONS: tuple[Operation, ...] = (
         errors=(404,),
     ),
     Operation(
+        id="listDeadLetters",
+        method="GET",
+        path="/v1/dead-letters",
+        tag="tasks",
+        summary="List dead letters, newest first",
+        description="Tasks that used up their attempts, each with its last error. `GET /v1/tasks?state=dead` pages through"
+        " all of them.",
+        answers=(Answer(status=200, description="The newest", body=api.DeadLetters),),
+        errors=(422,),
+        params=(LIMIT,),
+    ),
+    Operation(
+        id="redriveDeadLetters",
+        method="POST",
+        path="/v1/dead-letters/redrive",
+        tag="tasks",
+        summary="Queue dead letters again",
+        description="Named ones, or all: at most 1,000 a call. Attempts are counted anew.",
+        request=api.RedriveRequest,
+        answers=(Answer(status=200, description="Which went, and why others did not", body=api.Redriven),),
+        errors=(400, 413, 422),
+    ),
+    Operation(
         id="listTaskTypes",
         method="GET",
         path="/v1/task-types",
@@ -203,6 +229,18 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="platform",
         summary="What waits and runs, by stream and priority",
         answers=(Answer(status=200, description="The queue now", body=api.QueueView),),
+    ),
+    Operation(
+        id="listPoison",
+        method="GET",
+        path="/v1/poison",
+        tag="platform",
+        summary="Queue entries that could not be decoded, newest first",
+        description="They belong to no tenant, so this is for operators. About the last thousand are kept.",
+        answers=(Answer(status=200, description="How many, and the newest", body=api.PoisonList),),
+        errors=(422,),
+        params=(LIMIT,),
+        operator=True,
     ),
     Operation(
         id="getPools",

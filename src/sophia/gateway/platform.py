@@ -10,9 +10,11 @@ from starlette.responses import Response
 
 from sophia.events.base import EventLog
 from sophia.gateway.deps import Call
+from sophia.gateway.operations import DEFAULT_LIST, MAX_LIST
+from sophia.gateway.query import number
 from sophia.gateway.responses import json_answer
 from sophia.gateway.schemas import TypeInfo, TypeList
-from sophia.gateway.views import pools_view, queue_view
+from sophia.gateway.views import poison_view, pools_view, queue_view
 from sophia.nouns.payloads import PAYLOADS, RESULTS
 from sophia.nouns.pool import PoolsSnapshot
 
@@ -21,7 +23,13 @@ POOLS_SNAPSHOT = "pools"
 
 async def get_queue(call: Call) -> Response:
     stats = await call.deps.queue.stats()
-    return json_answer(queue_view(stats, None, call.deps.clock.now_ms()))
+    poison = await call.deps.poison.poison(0)
+    return json_answer(queue_view(stats, poison.total, call.deps.clock.now_ms()))
+
+
+async def list_poison(call: Call) -> Response:
+    limit = int(number(call, "limit", DEFAULT_LIST, 1, MAX_LIST, whole=True))
+    return json_answer(poison_view(await call.deps.poison.poison(limit)))
 
 
 async def get_pools(call: Call) -> Response:

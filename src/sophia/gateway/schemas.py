@@ -115,6 +115,36 @@ class TaskList(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
+class DeadLetters(msgspec.Struct, frozen=True, kw_only=True):
+    """Tasks that used up their attempts, newest first. They stay until they are redriven."""
+
+    tasks: list[TaskSummary]
+    more: bool
+    """There are more than ``limit``."""
+
+
+class RedriveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Either ``ids`` or ``all``."""
+
+    ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=1_000)] | None = None
+    all: bool = False
+    """The newest 1,000; ask again while ``more``."""
+
+
+class NotRedriven(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    reason: str
+
+
+class Redriven(msgspec.Struct, frozen=True, kw_only=True):
+    """What went back into the queue, its attempts counted anew, and what did not."""
+
+    redriven: list[str]
+    not_redriven: list[NotRedriven]
+    more: bool
+    """With ``all``: dead letters are left."""
+
+
 class CancelRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reason: Annotated[str, msgspec.Meta(max_length=500)] = "cancelled by user"
 
@@ -159,7 +189,27 @@ class QueueView(msgspec.Struct, frozen=True, kw_only=True):
     delayed: int | None
     retrying: int | None
     dead: int | None
+    poison: int | None
+    """Entries set aside because they could not be decoded."""
     at: Timestamp
+
+
+class PoisonView(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry that is no task, as it was found."""
+
+    id: str
+    stream: str
+    priority: PriorityName
+    set_aside_at: Timestamp
+    content: str
+    """The beginning, as text; bytes that are none are replaced."""
+
+
+class PoisonList(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest first."""
+
+    total: int
+    entries: list[PoisonView]
 
 
 class InstanceView(msgspec.Struct, frozen=True, kw_only=True):

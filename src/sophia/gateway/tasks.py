@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeVar
 
-import msgspec
 from starlette.responses import Response
 
-from sophia.gateway.body import decode, misfit, read_body
+from sophia.gateway.body import decode, read_body
 from sophia.gateway.deps import Call
 from sophia.gateway.explain import RECENT_TASKS, explain, mean_run_s
 from sophia.gateway.lookup import find_task, wait_until_final
 from sophia.gateway.operations import DEFAULT_LIST, MAX_LIST, MAX_WAIT_S
 from sophia.gateway.platform import pools_snapshot
+from sophia.gateway.query import number, parsed
 from sophia.gateway.responses import json_answer
 from sophia.gateway.schemas import CancelRequest, TaskList
 from sophia.gateway.streaming import while_connected
@@ -26,11 +25,9 @@ from sophia.nouns.task import TaskRecord, TaskState
 from sophia.nouns.wording import nearest
 from sophia.store.base import TaskFilter
 
-T = TypeVar("T")
-
 
 async def get_task(call: Call) -> Response:
-    wait_s = _number(call, "wait", 0.0, 0.0, MAX_WAIT_S)
+    wait_s = number(call, "wait", 0.0, 0.0, MAX_WAIT_S)
     if wait_s > 0:
         record = await while_connected(call.request.receive, wait_until_final(call, wait_s))
     else:
@@ -47,7 +44,7 @@ async def list_tasks(call: Call) -> Response:
         submitted_after_ms=_time(call, "submitted_after"),
         submitted_before_ms=_time(call, "submitted_before"),
     )
-    limit = int(_number(call, "limit", DEFAULT_LIST, 1, MAX_LIST, whole=True))
+    limit = int(number(call, "limit", DEFAULT_LIST, 1, MAX_LIST, whole=True))
     page = await call.deps.ledger.tasks(where, call.request.query_params.get("cursor") or None, limit)
     return json_answer(TaskList(tasks=[task_summary(record) for record in page.tasks], next_cursor=page.next_cursor))
 
@@ -101,23 +98,5 @@ def _time(call: Call, name: str) -> int | None:
     if not value:
         return None
     # A plus sign that was not escaped arrives as a space.
-    time: datetime = _parsed(call, name, value.replace(" ", "+"), Timestamp)
+    time: datetime = parsed(call, name, value.replace(" ", "+"), Timestamp)
     return round(time.timestamp() * 1000)
-
-
-def _number(call: Call, name: str, default: float, least: float, most: float, *, whole: bool = False) -> float:
-    value = call.request.query_params.get(name)
-    if value is None:
-        return default
-    number = _parsed(call, name, value, int if whole else float)
-    if not least <= number <= most:
-        raise InvalidInput(f"{name} is {number:g}", field=name, mend=f"from {least:g} to {most:g}")
-    return number
-
-
-def _parsed(call: Call, name: str, value: str, shape: type[T]) -> T:
-    try:
-        return msgspec.convert(value, shape, strict=False)
-    except msgspec.ValidationError as error:
-        fault = misfit(str(error), shape)
-        raise InvalidInput(fault.message, field=name, mend=fault.mend) from error

@@ -9,11 +9,12 @@ from sophia.gateway import schemas as api
 from sophia.nouns.errors import ErrorClass, ErrorInfo
 from sophia.nouns.pool import Instance, InstanceState, PoolsSnapshot, PoolStatus
 from sophia.nouns.submission import PriorityName
-from sophia.nouns.task import Attempt, Route, Task, TaskRecord
+from sophia.nouns.task import Attempt, Route, TaskRecord
+from sophia.nouns.title import title_of
 from sophia.nouns.usage import Usage
-from sophia.queue.base import StreamStats
+from sophia.queue.base import Poison, StreamStats
 
-TITLE_CHARACTERS = 120
+POISON_CHARACTERS = 4_000
 _STREAM = "stream:"
 
 
@@ -36,19 +37,6 @@ def route_name(stream: str) -> str:
 
 def route_view(route: Route) -> api.RouteView:
     return api.RouteView(stream=stream_name(route.stream), target=route.target, reason=route.reason)
-
-
-def title_of(task: Task) -> str:
-    """One line that a user knows the task by."""
-    texts = task.payload.get("texts")
-    if isinstance(texts, list):
-        return "1 text" if len(texts) == 1 else f"{len(texts)} texts"
-    for name in ("goal", "prompt", "question"):
-        value = task.payload.get(name)
-        if isinstance(value, str):
-            line = " ".join(value[: 4 * TITLE_CHARACTERS].split())
-            return line if len(line) <= TITLE_CHARACTERS else line[: TITLE_CHARACTERS - 1].rstrip() + "…"
-    return task.type
 
 
 def usage_view(usage: Usage) -> api.UsageView:
@@ -122,16 +110,31 @@ def task_view(record: TaskRecord) -> api.TaskView:
     )
 
 
-def queue_view(stats: list[StreamStats], dead: int | None, now_ms: int) -> api.QueueView:
+def queue_view(stats: list[StreamStats], poison: int, now_ms: int) -> api.QueueView:
     return api.QueueView(
         streams=[_stream_view(entry) for entry in stats],
         waiting=_sum([entry.waiting for entry in stats]),
         running=_sum([entry.running for entry in stats]),
         delayed=_sum([entry.delayed for entry in stats]),
         retrying=_sum([entry.retrying for entry in stats]),
-        dead=dead,
+        dead=_sum([entry.dead for entry in stats]),
+        poison=poison,
         at=at(now_ms),
     )
+
+
+def poison_view(poison: Poison) -> api.PoisonList:
+    entries = [
+        api.PoisonView(
+            id=entry.id,
+            stream=stream_name(entry.stream),
+            priority=cast(PriorityName, entry.priority),
+            set_aside_at=at(entry.set_aside_at_ms),
+            content=entry.content[:POISON_CHARACTERS],
+        )
+        for entry in poison.newest
+    ]
+    return api.PoisonList(total=poison.total, entries=entries)
 
 
 def _stream_view(stats: StreamStats) -> api.StreamView:

@@ -68,6 +68,12 @@ class Unauthorized(SophiaError):
     code = "unauthorized"
 
 
+class Forbidden(SophiaError):
+    """The caller is known, but may not do this."""
+
+    code = "forbidden"
+
+
 class NotFound(SophiaError):
     code = "not_found"
 
@@ -116,6 +122,18 @@ class StorageFull(Unavailable):
     """The disk or the memory of a store is used up."""
 
     code = "storage_full"
+
+
+class ObjectMissing(SophiaError):
+    """A stored value is referred to, but the object store does not have it."""
+
+    code = "object_missing"
+
+
+class ObjectDamaged(SophiaError):
+    """A stored value is not what was stored."""
+
+    code = "object_damaged"
 
 
 class RateLimited(SophiaError):

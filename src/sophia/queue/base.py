@@ -105,6 +105,21 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
     priority: str = ""
 
 
+class PoisonEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry that is no task of ours, as it was found. ``content`` is text; bytes that are none are replaced."""
+
+    id: str
+    stream: str
+    priority: str
+    set_aside_at_ms: int
+    content: str
+
+
+class Poison(msgspec.Struct, frozen=True, kw_only=True):
+    total: int
+    newest: list[PoisonEntry]
+
+
 class UpkeepReport(msgspec.Struct, frozen=True, kw_only=True):
     promoted: int = 0
     reclaimed: int = 0
@@ -147,6 +162,13 @@ class TaskQueue(Protocol):
     async def close(self) -> None: ...
 
 
+class PoisonShelf(Protocol):
+    """The operator's side: what was set aside because it could not be decoded. It belongs to no tenant."""
+
+    async def poison(self, limit: int) -> Poison:
+        """How many there are (about the last thousand are kept), and the newest ``limit`` of them, which may be 0."""
+
+
 class WorkQueue(Protocol):
     """The worker's side."""
 
@@ -178,9 +200,11 @@ class QueueUpkeep(Protocol):
         """One bounded pass: promote what is due, reclaim expired leases, fail missed deadlines, prune."""
 
     async def changes(self, limit: int, wait_s: float) -> list[Change]:
-        """Tasks changed since they were last acknowledged, oldest first; waits up to ``wait_s`` for the first."""
+        """About ``limit`` tasks that changed since they were last acknowledged, oldest first; waits up to ``wait_s`` for
+        the first."""
 
-    async def acknowledge(self, changes: Sequence[Change]) -> None: ...
+    async def acknowledge(self, changes: Sequence[Change]) -> None:
+        """Takes all that one call of ``changes`` gave, or those of some tokens; changes that share a token go together."""
 
     async def request_stop(self, worker: str) -> None:
         """Ask a worker to drain at its next beat."""

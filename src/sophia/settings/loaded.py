@@ -12,9 +12,10 @@ from sophia.settings.model import ProviderSettings, Settings
 class TenantKey(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     key: str
+    operator: bool = False
 
     def __repr__(self) -> str:
-        return f"TenantKey(tenant={self.tenant!r}, key=***)"
+        return f"TenantKey(tenant={self.tenant!r}, key=***, operator={self.operator})"
 
 
 class ResolvedProvider(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +32,21 @@ class ResolvedProvider(msgspec.Struct, frozen=True, kw_only=True):
         return f"ResolvedProvider(name={self.name!r}, base_url={self.base_url!r}, headers=***)"
 
 
+class ResolvedObjects(msgspec.Struct, frozen=True, kw_only=True):
+    """A bucket, secrets filled in."""
+
+    bucket: str
+    prefix: str
+    endpoint: str | None
+    """``None``: AWS."""
+    region: str
+    access_key_id: str
+    secret_access_key: str
+
+    def __repr__(self) -> str:
+        return f"ResolvedObjects(bucket={self.bucket!r}, prefix={self.prefix!r}, endpoint={self.endpoint!r})"
+
+
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     config_path: Path | None
@@ -39,6 +55,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """``None``: the embedded server is to be started."""
     ledger_url: str | None
     """``None``: SQLite in the data folder."""
+    objects: ResolvedObjects | None
+    """``None``: a folder in the data folder."""
     api_keys: tuple[TenantKey, ...]
     providers: dict[str, ResolvedProvider]
     """Only those in use; embedded kinds are in use when their URL is known (``sophia up`` passes it down)."""

@@ -45,6 +45,8 @@ class ServerSettings(Section, frozen=True, kw_only=True):
 class ApiKey(Section, frozen=True, kw_only=True):
     key: SecretRef
     tenant: Name
+    operator: bool = False
+    """May also see what belongs to no tenant, such as queue entries that could not be decoded."""
 
 
 class AuthSettings(Section, frozen=True, kw_only=True):
@@ -62,6 +64,22 @@ class LedgerSettings(Section, frozen=True, kw_only=True):
     """``url: null`` is SQLite in the data folder; else a ``postgresql://`` URL."""
 
     url: SecretRef | None
+
+
+class ObjectSettings(Section, frozen=True, kw_only=True):
+    """Where large payloads and results are. ``url: null`` is a folder in the data folder, for one machine; else
+    ``s3://bucket/prefix`` in S3, R2 or a server that speaks S3's protocol."""
+
+    url: str | SecretRef | None
+    endpoint: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/@]+/?$")] | None = None
+    """``null``: AWS. For R2: ``https://ACCOUNT_ID.r2.cloudflarestorage.com``, with region ``auto``."""
+    endpoint_env: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+    """Environment variable that, when set, replaces ``endpoint``."""
+    region: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]+$")] = "auto"
+    access_key_id: SecretRef | None = None
+    secret_access_key: SecretRef | None = None
+    inline_max_bytes: CountFrom1
+    """Of JSON. What is larger goes to the object store, and the queue and the ledger carry a reference."""
 
 
 class RetrySettings(Section, frozen=True, kw_only=True):
@@ -311,6 +329,7 @@ class Settings(Section, frozen=True, kw_only=True):
     auth: AuthSettings
     redis: RedisSettings
     ledger: LedgerSettings
+    objects: ObjectSettings
     queue: QueueSettings
     routes: tuple[RouteRule, ...]
     providers: dict[Name, ProviderSettings]

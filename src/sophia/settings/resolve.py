@@ -11,13 +11,14 @@ import msgspec
 from sophia.nouns.errors import ConfigError
 from sophia.nouns.task import Tier
 from sophia.settings.document import dotted
-from sophia.settings.loaded import Loaded, ResolvedProvider, TenantKey
-from sophia.settings.model import ProviderSettings, SecretRef, Settings
+from sophia.settings.loaded import Loaded, ResolvedObjects, ResolvedProvider, TenantKey
+from sophia.settings.model import ObjectSettings, ProviderSettings, SecretRef, Settings
 
 EMBEDDED_KINDS = frozenset({"llama_embedded", "onnx_embedded"})
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+OBJECT_SCHEMES = ("s3://",)
 LEDGER_SCHEMES = ("postgresql://", "postgres://", "sqlite:///")
-OVERRIDES = {"redis.url": "SOPHIA_REDIS_URL", "ledger.url": "SOPHIA_LEDGER_URL"}
+OVERRIDES = {"redis.url": "SOPHIA_REDIS_URL", "ledger.url": "SOPHIA_LEDGER_URL", "objects.url": "SOPHIA_OBJECTS_URL"}
 _HEADER_SAFE = re.compile(r"^[\t\x20-\x7e]+$")
 
 
@@ -39,13 +40,16 @@ class _Missing:
             )
         return value
 
-    def url(self, path: str, ref: SecretRef | None, schemes: tuple[str, ...]) -> str | None:
+    def url(self, path: str, ref: SecretRef | str | None, schemes: tuple[str, ...]) -> str | None:
         override = OVERRIDES[path]
         name, value = override, self.environ.get(override, "").strip()
         if not value:
             if ref is None:
                 return None
-            name, value = ref.env, self.secret(ref, path, override)
+            if isinstance(ref, str):
+                name, value = path, ref
+            else:
+                name, value = ref.env, self.secret(ref, path, override)
         if value and not value.startswith(schemes):
             self.problems.append(f"{path}: the value of {name} must begin with {', '.join(schemes)}")
         return value
@@ -56,6 +60,7 @@ def resolve(settings: Settings, environ: Mapping[str, str], *, config_path: Path
     missing = _Missing(environ)
     redis_url = missing.url("redis.url", settings.redis.url, REDIS_SCHEMES)
     ledger_url = missing.url("ledger.url", settings.ledger.url, LEDGER_SCHEMES)
+    objects = _objects(settings.objects, missing)
     api_keys = _api_keys(settings, missing)
     providers = {
         name: _provider(name, provider, missing)
@@ -70,19 +75,51 @@ def resolve(settings: Settings, environ: Mapping[str, str], *, config_path: Path
         data_dir=data_dir,
         redis_url=redis_url,
         ledger_url=ledger_url,
+        objects=objects,
         api_keys=api_keys,
         providers=providers,
     )
 
 
+def _objects(objects: ObjectSettings, missing: _Missing) -> ResolvedObjects | None:
+    url = missing.url("objects.url", objects.url, OBJECT_SCHEMES)
+    if not url:
+        return None
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    if not bucket:
+        missing.problems.append("objects.url: names no bucket (s3://bucket/prefix)")
+    secrets = []
+    for name in ("access_key_id", "secret_access_key"):
+        ref = getattr(objects, name)
+        if ref is None:
+            missing.problems.append(f"objects.{name}: is needed with a bucket")
+        secrets.append("" if ref is None else missing.secret(ref, f"objects.{name}"))
+    replaced = missing.environ.get(objects.endpoint_env, "").strip() if objects.endpoint_env else ""
+    endpoint = (replaced or objects.endpoint or "").rstrip("/")
+    if endpoint and not endpoint.startswith(("http://", "https://")):
+        missing.problems.append(f"objects: the value of {objects.endpoint_env} must begin with http:// or https://")
+    return ResolvedObjects(
+        bucket=bucket,
+        prefix=prefix.strip("/"),
+        endpoint=endpoint or None,
+        region=objects.region,
+        access_key_id=secrets[0],
+        secret_access_key=secrets[1],
+    )
+
+
 def _api_keys(settings: Settings, missing: _Missing) -> tuple[TenantKey, ...]:
     keys = [
-        TenantKey(tenant=entry.tenant, key=missing.secret(entry.key, dotted(("auth", "api_keys", index, "key"))))
+        TenantKey(
+            tenant=entry.tenant,
+            key=missing.secret(entry.key, dotted(("auth", "api_keys", index, "key"))),
+            operator=entry.operator,
+        )
         for index, entry in enumerate(settings.auth.api_keys)
     ]
     own = missing.environ.get("SOPHIA_API_KEY", "").strip()
     if own and own not in {key.key for key in keys}:
-        keys.append(TenantKey(tenant="default", key=own))
+        keys.append(TenantKey(tenant="default", key=own, operator=True))
     tenants: dict[str, str] = {}
     for key in keys:
         if key.key and tenants.setdefault(key.key, key.tenant) != key.tenant:

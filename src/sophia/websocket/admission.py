@@ -9,17 +9,13 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from sophia.nouns.errors import InvalidInput, RateLimited, SophiaError, Unauthorized, Unavailable
+from sophia.nouns.errors import Forbidden, InvalidInput, RateLimited, Unauthorized, Unavailable
 from sophia.settings.keyring import Keyring
 from sophia.websocket.deps import WebSocketDeps
 from sophia.websocket.protocol import PROTOCOL
 
 _BEARER_PROTOCOL = "bearer."
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-class Forbidden(SophiaError):
-    code = "forbidden"
 
 
 class Admission:

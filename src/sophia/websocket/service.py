@@ -13,7 +13,7 @@ from prometheus_client import Gauge
 
 from sophia.nouns import errors as tree
 from sophia.sockets import bind, port_of
-from sophia.websocket.admission import Admission, Forbidden
+from sophia.websocket.admission import Admission
 from sophia.websocket.connection import Connection
 from sophia.websocket.deps import WebSocketDeps
 from sophia.websocket.protocol import PROTOCOL
@@ -24,7 +24,7 @@ MAX_MESSAGE_BYTES = 65_536
 LINGER_S = 10.0
 _STATUS: tuple[tuple[type[tree.SophiaError], int], ...] = (
     (tree.Unauthorized, 401),
-    (Forbidden, 403),
+    (tree.Forbidden, 403),
     (tree.RateLimited, 429),
     (tree.InvalidInput, 400),
     (tree.Unavailable, 503),

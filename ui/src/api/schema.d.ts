@@ -72,6 +72,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/dead-letters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List dead letters, newest first
+         * @description Tasks that used up their attempts, each with its last error. `GET /v1/tasks?state=dead` pages through all of them.
+         */
+        get: operations["listDeadLetters"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/dead-letters/redrive": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Queue dead letters again
+         * @description Named ones, or all: at most 1,000 a call. Attempts are counted anew.
+         */
+        post: operations["redriveDeadLetters"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/embeddings": {
         parameters: {
             query?: never;
@@ -115,6 +155,26 @@ export interface paths {
         };
         /** One model */
         get: operations["getModel"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/poison": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Queue entries that could not be decoded, newest first
+         * @description They belong to no tenant, so this is for operators. About the last thousand are kept.
+         */
+        get: operations["listPoison"];
         put?: never;
         post?: never;
         delete?: never;
@@ -420,6 +480,15 @@ export interface components {
             /** @default null */
             temperature?: number | null;
         };
+        /**
+         * DeadLetters
+         * @description Tasks that used up their attempts, newest first. They stay until they are redriven.
+         */
+        DeadLetters: {
+            /** @description There are more than `limit`. */
+            more: boolean;
+            tasks: components["schemas"]["TaskSummary"][];
+        };
         /** EmbeddingData */
         EmbeddingData: {
             /** @description Numbers, or with `encoding_format: base64` little-endian float32 in base64. */
@@ -592,6 +661,11 @@ export interface components {
             /** @enum {unknown} */
             object: "list";
         };
+        /** NotRedriven */
+        NotRedriven: {
+            id: string;
+            reason: string;
+        };
         /** OpenAIError */
         OpenAIError: {
             code: string | null;
@@ -620,6 +694,28 @@ export interface components {
             description: string;
             id: number;
             title: string;
+        };
+        /**
+         * PoisonList
+         * @description Newest first.
+         */
+        PoisonList: {
+            entries: components["schemas"]["PoisonView"][];
+            total: number;
+        };
+        /**
+         * PoisonView
+         * @description An entry that is no task, as it was found.
+         */
+        PoisonView: {
+            /** @description The beginning, as text; bytes that are none are replaced. */
+            content: string;
+            id: string;
+            /** @enum {unknown} */
+            priority: "critical" | "high" | "low" | "normal";
+            /** Format: date-time */
+            set_aside_at: string;
+            stream: string;
         };
         /** PoolsView */
         PoolsView: {
@@ -671,6 +767,8 @@ export interface components {
             at: string;
             dead: number | null;
             delayed: number | null;
+            /** @description Entries set aside because they could not be decoded. */
+            poison: number | null;
             retrying: number | null;
             running: number | null;
             streams: components["schemas"]["StreamView"][];
@@ -680,6 +778,29 @@ export interface components {
         Readiness: {
             checks: components["schemas"]["Check"][];
             ready: boolean;
+        };
+        /**
+         * Redriven
+         * @description What went back into the queue, its attempts counted anew, and what did not.
+         */
+        Redriven: {
+            /** @description With `all`: dead letters are left. */
+            more: boolean;
+            not_redriven: components["schemas"]["NotRedriven"][];
+            redriven: string[];
+        };
+        /**
+         * RedriveRequest
+         * @description Either `ids` or `all`.
+         */
+        RedriveRequest: {
+            /**
+             * @description The newest 1,000; ask again while `more`.
+             * @default false
+             */
+            all?: boolean;
+            /** @default null */
+            ids?: string[] | null;
         };
         /** ResearchAnswer */
         ResearchAnswer: {
@@ -1074,6 +1195,125 @@ export interface operations {
             };
         };
     };
+    listDeadLetters: {
+        parameters: {
+            query?: {
+                /** @description At most that many. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The newest */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeadLetters"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    redriveDeadLetters: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RedriveRequest"];
+            };
+        };
+        responses: {
+            /** @description Which went, and why others did not */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Redriven"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     createEmbedding: {
         parameters: {
             query?: never;
@@ -1239,6 +1479,65 @@ export interface operations {
             };
         };
     };
+    listPoison: {
+        parameters: {
+            query?: {
+                /** @description At most that many. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How many, and the newest */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PoisonList"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     getPools: {
         parameters: {
             query?: never;
@@ -1358,7 +1657,7 @@ export interface operations {
             query?: {
                 /** @description `next_cursor` of the page before. */
                 cursor?: string;
-                /** @description Tasks per page. */
+                /** @description At most that many. */
                 limit?: number;
                 /** @description Only these states; repeat it or separate with commas. */
                 state?: ("scheduled" | "queued" | "running" | "retrying" | "succeeded" | "failed" | "cancelled" | "dead")[];

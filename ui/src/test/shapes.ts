@@ -95,6 +95,7 @@ export function queue(changes: Partial<QueueView> = {}): QueueView {
     delayed: 0,
     retrying: 0,
     dead: 0,
+    poison: 0,
     at: AT,
     ...changes,
   }

@@ -10,8 +10,9 @@ import redis.asyncio as aioredis
 
 from sophia.nouns.errors import Conflict
 from sophia.nouns.task import Priority, Task, TaskRecord, TaskState
-from sophia.queue.base import Receipt, StreamStats, Wait, WorkerBeat
+from sophia.queue.base import Poison, Receipt, StreamStats, Wait, WorkerBeat
 from sophia.queue.redis.budgets import budget_args, refusal
+from sophia.queue.redis.poison import poison
 from sophia.queue.redis.shared import GROUP, QueueOptions, Scripts
 from sophia.redis.coalesce import Coalescer
 from sophia.redis.connection import persistently
@@ -24,9 +25,10 @@ ID_LENGTH = 32
 
 
 class RedisTaskQueue:
-    """Implements ``TaskQueue``. Owns no connection: ``client`` is closed by whoever made it."""
+    """Implements ``TaskQueue`` and ``PoisonShelf``. Owns no connection: ``client`` is closed by whoever made it."""
 
     def __init__(self, client: aioredis.Redis, options: QueueOptions) -> None:
+        self._client = client
         self._scripts = Scripts(client, options)
         self._options = options
         self._submits: dict[str, Coalescer[Task, Receipt]] = {}
@@ -166,6 +168,9 @@ class RedisTaskQueue:
             )
             went += [task_id.decode() for task_id in answer]
         return went
+
+    async def poison(self, limit: int) -> Poison:
+        return await poison(self._scripts, self._client, limit)
 
     def _prefixes(self, tenant: str | None) -> list[str]:
         return self._scripts.prefixes if tenant is None else [self._scripts.prefix_of(tenant)]
