@@ -9,7 +9,7 @@ import redis.asyncio as aioredis
 
 from sophia.embedded.redis_server import RedisServer
 from sophia.nouns.errors import ConfigError, Unavailable
-from sophia.redis.connection import Script, command, connect, persistently
+from sophia.redis.connection import Script, blocking_command, command, connect, persistently
 from tests.support.waiting import turns_of_the_loop
 
 
@@ -21,6 +21,17 @@ async def test_a_cancellation_is_never_swallowed(redis_client: aioredis.Redis, t
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.parametrize("turns", range(1, 7))
+async def test_a_cancelled_wait_ends_at_once(redis_client: aioredis.Redis, turns: int) -> None:
+    await redis_client.ping()
+    task = asyncio.create_task(blocking_command(redis_client, "XREAD", "BLOCK", 9_000, "STREAMS", "none", 0))
+    await turns_of_the_loop(turns)
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=3)
+    assert done
+    assert task.cancelled()
 
 
 async def test_a_script_that_the_server_has_forgotten_is_sent_again(redis_client: aioredis.Redis) -> None:

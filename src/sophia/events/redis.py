@@ -13,7 +13,7 @@ from sophia.events.base import Page
 from sophia.nouns.errors import InvalidInput
 from sophia.nouns.event import Event, EventKind
 from sophia.queue.redis.shared import QueueOptions, Scripts
-from sophia.redis.connection import cancellable, command, persistently, translated
+from sophia.redis.connection import blocking_command, cancellable, command, persistently, translated
 from sophia.redis.records import decode_record, first_event
 
 _encode = msgspec.json.Encoder()
@@ -61,7 +61,7 @@ class RedisEventLog:
             words += ["BLOCK", max(1, round(wait_s * 1000))]
         words += ["STREAMS", *self._keys, *positions]
         async with translated():
-            answer = await command(self._blocking, *words)
+            answer = await blocking_command(self._blocking, *words)
         arrived: list[tuple[tuple[int, int], int, str, dict[bytes, bytes]]] = []
         for key, entries in answer or ():
             index = self._keys.index(key.decode())

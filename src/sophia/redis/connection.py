@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import redis.asyncio as aioredis
 from redis import exceptions as driver
 
+from sophia.cancel import cancel_all
 from sophia.nouns.errors import ConfigError, SophiaError, StorageFull, Unavailable
 
 CONNECT_TIMEOUT_S = 5.0
@@ -112,6 +113,17 @@ async def persistently(call: Callable[[], Awaitable[T]], *, for_s: float = RETRY
 async def command(client: aioredis.Redis, *args: Any) -> Any:
     """One command as it is. Raises the driver's errors."""
     return await cancellable(client.execute_command(*args))  # type: ignore[no-untyped-call]
+
+
+async def blocking_command(client: aioredis.Redis, *args: Any) -> Any:
+    """A command that the server may answer late. A cancellation ends it at once, also one that the driver forgets
+    while it sends (see ``cancellable``): that would be noticed only with the answer."""
+    call = asyncio.ensure_future(client.execute_command(*args))  # type: ignore[no-untyped-call]
+    try:
+        return await asyncio.shield(call)
+    except asyncio.CancelledError:
+        await cancel_all(call)
+        raise
 
 
 class Script:

@@ -10,7 +10,7 @@ import redis.asyncio as aioredis
 
 from sophia.queue.base import Change, UpkeepReport
 from sophia.queue.redis.shared import QueueOptions, Scripts
-from sophia.redis.connection import command, persistently, translated
+from sophia.redis.connection import blocking_command, persistently, translated
 
 ORPHAN_SCAN_EVERY_S = 3.0
 STOP_REQUEST_TTL_S = 3_600
@@ -67,7 +67,7 @@ class RedisUpkeep:
             *("0" for _ in keys),
         )
         async with translated():
-            answer = await command(self._blocking, *words)
+            answer = await blocking_command(self._blocking, *words)
         changes: list[Change] = []
         for key, entries in answer or ():
             for entry, fields in entries:

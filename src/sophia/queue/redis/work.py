@@ -17,7 +17,7 @@ from sophia.nouns.task import Attempt, AttemptOutcome, Task
 from sophia.queue.base import Emission, Lease, LeaseStatus, Settlement, WorkerBeat
 from sophia.queue.redis.shared import GROUP, PRIORITIES, QueueOptions, Scripts
 from sophia.redis.coalesce import Coalescer
-from sophia.redis.connection import command, persistently, translated
+from sophia.redis.connection import blocking_command, persistently, translated
 from sophia.redis.records import spent
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class RedisWorkQueue:
         )
         async with translated():
             try:
-                answer = await command(self._blocking, *words)
+                answer = await blocking_command(self._blocking, *words)
             except driver.ResponseError as error:
                 if "NOGROUP" not in str(error):
                     raise
