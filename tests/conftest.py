@@ -6,6 +6,7 @@ from tests.support.cli import scripted_platform
 from tests.support.gateways import api, platform
 from tests.support.ledgers import ledger, ledger_place, second_ledger
 from tests.support.models import chat_models, chat_server_url, embedding_cache, embedding_server_url, models
+from tests.support.nats import bus, nats_server_url, own_nats
 from tests.support.platform import own_platform, running_platform
 from tests.support.postgres import own_postgres, postgres_server, postgres_url
 from tests.support.servers import blocking_client, own_redis, redis_client, redis_server_url, redis_url
@@ -13,6 +14,7 @@ from tests.support.servers import blocking_client, own_redis, redis_client, redi
 __all__ = [
     "api",
     "blocking_client",
+    "bus",
     "chat_models",
     "chat_server_url",
     "embedding_cache",
@@ -20,6 +22,8 @@ __all__ = [
     "ledger",
     "ledger_place",
     "models",
+    "nats_server_url",
+    "own_nats",
     "own_platform",
     "own_postgres",
     "own_redis",

@@ -9,46 +9,24 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 import pytest_asyncio
-import redis.asyncio as aioredis
 
-from sophia.events.base import EventLog
-from sophia.events.redis import RedisEventLog
 from sophia.nouns.errors import Conflict, ErrorClass, ErrorInfo
 from sophia.nouns.event import EventKind
 from sophia.nouns.task import AttemptOutcome, Priority, Task, TaskState
 from sophia.nouns.usage import Usage
-from sophia.queue.base import Emission, Lease, QueueUpkeep, Settlement, TaskQueue, WorkerBeat, WorkQueue
-from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
+from sophia.queue.base import Emission, Lease, Settlement, WorkerBeat
+from tests.support.queue_engines import ENGINES, STREAMS, Engine
 from tests.support.tasks import make_task
 from tests.support.waiting import eventually, settle_for
 
-STREAMS = ("planning", "coding", "embedding", "research", "light")
 FAULT = ErrorInfo(code="unavailable", message="try later", error_class=ErrorClass.RETRYABLE)
 
 
-class Engine(msgspec.Struct):
-    tasks: TaskQueue
-    work: WorkQueue
-    upkeep: QueueUpkeep
-    events: EventLog
-
-
-@pytest_asyncio.fixture(params=["redis", "redis-4-partitions"])
-async def engine(
-    request: pytest.FixtureRequest, redis_client: aioredis.Redis, blocking_client: aioredis.Redis
-) -> AsyncIterator[Engine]:
-    options = QueueOptions(
-        streams=STREAMS, partitions=1 if request.param == "redis" else 4, lease_s=0.3, fair_window=4, age_boost_s=0.2
-    )
-    engine = Engine(
-        tasks=RedisTaskQueue(redis_client, options),
-        work=RedisWorkQueue(redis_client, blocking_client, options),
-        upkeep=RedisUpkeep(redis_client, blocking_client, options),
-        events=RedisEventLog(redis_client, blocking_client, options),
-    )
-    yield engine
-    await engine.work.close()
-    await engine.tasks.close()
+@pytest_asyncio.fixture(params=list(ENGINES))
+async def engine(request: pytest.FixtureRequest, redis_server_url: str, nats_server_url: str) -> AsyncIterator[Engine]:
+    make = ENGINES[request.param]
+    async with make(redis_server_url, nats_server_url, lease_s=0.3, age_boost_s=0.2) as made:
+        yield made
 
 
 async def lease_one(engine: Engine, worker: str = "w1", wait_s: float = 0) -> Lease:
@@ -466,14 +444,10 @@ async def test_workers_report_and_are_asked_to_drain(engine: Engine) -> None:
     assert await engine.tasks.workers() == []
 
 
-async def test_a_delivery_that_was_never_begun_is_found_again(engine: Engine, redis_client: aioredis.Redis) -> None:
+async def test_a_delivery_that_was_never_begun_is_found_again(engine: Engine) -> None:
     task = make_task()
     await engine.tasks.submit([task])
-    for partition in range(4):
-        try:
-            await redis_client.xreadgroup("workers", "w-dead", {f"sophia:{{{partition}}}:stream:light:2": ">"})
-        except aioredis.ResponseError:
-            await engine.work.lease("w1", ["light"], 1, 0)
+    await engine.lose_a_delivery()
 
     async def found() -> list[Lease]:
         await engine.upkeep.upkeep(100)
@@ -483,11 +457,8 @@ async def test_a_delivery_that_was_never_begun_is_found_again(engine: Engine, re
     assert lease.task.id == task.id
 
 
-async def test_an_entry_that_cannot_be_decoded_does_not_block_the_stream(
-    engine: Engine, redis_client: aioredis.Redis
-) -> None:
-    for partition in range(4):
-        await redis_client.xadd(f"sophia:{{{partition}}}:stream:light:2", {"what": "ever"})
+async def test_an_entry_that_cannot_be_decoded_does_not_block_the_stream(engine: Engine) -> None:
+    await engine.add_poison()
     task = make_task()
     await engine.tasks.submit([task])
     leases = [lease for _ in range(8) for lease in await engine.work.lease("w1", ["light"], 10, 0)]

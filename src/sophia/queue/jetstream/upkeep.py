@@ -1,0 +1,137 @@
+"""The router's side of the queue on JetStream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from sophia.queue.base import Change, UpkeepReport
+from sophia.queue.jetstream import names
+from sophia.queue.jetstream.bus import Bus
+from sophia.queue.jetstream.clock import ServerClock
+from sophia.queue.jetstream.committer import Committer
+from sophia.queue.jetstream.failures import Mismatch, persistently, translated
+from sophia.queue.jetstream.messages import Put, Stored
+from sophia.queue.jetstream.options import JetStreamOptions
+from sophia.queue.jetstream.sweep import Sweep
+
+STOP_REQUEST_TTL_S = 3_600
+LOOK_AGAIN_S = 15.0
+LET_GO_EVERY_S = 5.0
+
+
+class Leadership(msgspec.Struct, frozen=True):
+    holder: str
+    until_ms: int
+
+
+_leadership = msgspec.json.Decoder(Leadership)
+_encode = msgspec.json.Encoder().encode
+
+
+class JetStreamUpkeep:
+    """Implements ``QueueUpkeep``. The feed of changes is the records themselves in the stream's order: a record that
+    changes again moves to the end, so only the newest state of each task is given."""
+
+    def __init__(self, bus: Bus, options: JetStreamOptions, clock: ServerClock | None = None) -> None:
+        self._bus = bus
+        self._options = options
+        self._clock = clock or ServerClock(bus)
+        self._committer = Committer(bus)
+        self._given: list[int] = []
+        self._acknowledged: set[int] = set()
+        self._recorded: int | None = None
+        self._let_go_at_s = 0.0
+
+    async def upkeep(self, limit: int) -> UpkeepReport:
+        return await persistently(lambda: self._pass(limit))
+
+    async def _pass(self, limit: int) -> UpkeepReport:
+        now_ms = await self._clock.sync()
+        sweep = Sweep(self._bus, self._committer, self._options, now_ms, limit)
+        minutes = await sweep.minutes()
+        missed, starts_left = await sweep.missed_starts(minutes)
+        due, due_left = await sweep.due(minutes)
+        await sweep.remember(minutes, [*starts_left, *due_left])
+        leases = await sweep.ended_leases()
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._let_go_at_s >= LET_GO_EVERY_S:
+            self._let_go_at_s = now_s
+            await sweep.let_go(await self._recorded_up_to())
+        moments = [at_ms for at_ms in (missed.next_ms, due.next_ms, leases.next_ms) if at_ms is not None]
+        return UpkeepReport(
+            promoted=due.done,
+            reclaimed=leases.done,
+            expired=missed.done,
+            dead=leases.dead,
+            next_due_in_s=max(0, min(moments) - now_ms) / 1000 if moments else None,
+        )
+
+    async def changes(self, limit: int, wait_s: float) -> list[Change]:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait_s
+        async with self._bus.listening([names.ALL_RECORDS]) as bell:
+            while True:
+                changed = await persistently(lambda: self._changed(limit))
+                left_s = until - loop.time()
+                if changed or left_s <= 0:
+                    return [Change(token=str(entry.seq), task_id=names.task_id_of(entry.subject)) for entry in changed]
+                await bell.wait(min(left_s, LOOK_AGAIN_S))
+
+    async def _changed(self, limit: int) -> list[Stored]:
+        after = await self._recorded_up_to()
+        while True:
+            page = await self._bus.after(after, names.ALL_RECORDS, limit)
+            self._given = [entry.seq for entry in page]
+            fresh = [entry for entry in page if entry.seq not in self._acknowledged]
+            if fresh or not page:
+                return fresh
+            after = page[-1].seq
+
+    async def acknowledge(self, changes: Sequence[Change]) -> None:
+        self._acknowledged.update(int(change.token) for change in changes)
+        recorded = before = await persistently(self._recorded_up_to)
+        for seq in self._given:
+            if seq > recorded and seq not in self._acknowledged:
+                break
+            recorded = max(recorded, seq)
+        if recorded > before:
+            await persistently(lambda: self._bus.write([Put(names.RECORDED, str(recorded).encode())]))
+            self._recorded = recorded
+            self._acknowledged = {seq for seq in self._acknowledged if seq > recorded}
+
+    async def _recorded_up_to(self) -> int:
+        if self._recorded is None:
+            stored = await self._bus.last(names.RECORDED)
+            self._recorded = 0 if stored is None else int(stored.data)
+        return self._recorded
+
+    async def request_stop(self, worker: str) -> None:
+        put = Put(names.stop(worker), b"1", ttl_s=STOP_REQUEST_TTL_S)
+        await persistently(lambda: self._bus.write([put]))
+
+    async def lead(self, name: str, holder: str, ttl_s: float) -> bool:
+        # Not repeated on trouble: a leader that cannot reach the server must not believe it leads.
+        async with translated():
+            stored = await self._bus.last(names.leader(name))
+            now_ms = await self._clock.now_ms()
+            if stored is not None:
+                current = _leadership.decode(stored.data)
+                if current.holder not in ("", holder):
+                    now_ms = await self._clock.sync()
+                    if current.until_ms > now_ms:
+                        return False
+            lease = Leadership(holder, now_ms + max(1, round(ttl_s * 1000)))
+            try:
+                await self._bus.write([Put(names.leader(name), _encode(lease), 0 if stored is None else stored.seq)])
+            except Mismatch:
+                return False
+            return True
+
+    async def resign(self, name: str, holder: str) -> None:
+        async with translated():
+            stored = await self._bus.last(names.leader(name))
+            if stored is not None and _leadership.decode(stored.data).holder == holder:
+                await self._bus.delete([stored.seq])

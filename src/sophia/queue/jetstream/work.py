@@ -1,0 +1,162 @@
+"""The worker's side of the queue on JetStream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import msgspec
+
+from sophia.nouns.errors import SophiaError
+from sophia.nouns.task import AttemptOutcome
+from sophia.queue.base import Emission, Lease, LeaseStatus, Settlement, WorkerBeat
+from sophia.queue.jetstream import names, steps
+from sophia.queue.jetstream.attempts import Attempts
+from sophia.queue.jetstream.bus import Bus
+from sophia.queue.jetstream.clock import ServerClock
+from sophia.queue.jetstream.committer import Committer
+from sophia.queue.jetstream.failures import Mismatch, persistently
+from sophia.queue.jetstream.messages import Put
+from sophia.queue.jetstream.options import JetStreamOptions
+from sophia.queue.jetstream.picking import Entry, Picked, Picker
+from sophia.queue.jetstream.producer import BEAT_TTL_S
+from sophia.redis.coalesce import Coalescer
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_S = 15.0
+"""Announcements are not repeated when one is lost: a waiting worker looks by itself so often."""
+UNRIPE_AGAIN_S = 0.01
+CROWDED_TRIES = 20
+_encode = msgspec.json.Encoder().encode
+
+
+class JetStreamWorkQueue:
+    """Implements ``WorkQueue``. ``bus`` is closed by whoever opened it."""
+
+    def __init__(self, bus: Bus, options: JetStreamOptions, clock: ServerClock | None = None) -> None:
+        self._bus = bus
+        self._options = options
+        self._clock = clock or ServerClock(bus)
+        self._committer = Committer(bus)
+        self._picker = Picker(bus, self._committer, options)
+        self._attempts = Attempts(bus, self._committer, self._clock, options)
+        self._picking = asyncio.Lock()
+        self._pools: dict[str, str] = {}
+        self._strays: set[asyncio.Task[None]] = set()
+        self._settles: Coalescer[Settlement, bool] = Coalescer(self._attempts.settle)
+        self._emits: Coalescer[Emission, bool] = Coalescer(self._attempts.emit)
+
+    async def lease(self, worker: str, streams: Sequence[str], count: int, wait_s: float) -> list[Lease]:
+        leases, unripe = await self._take_shielded(worker, streams, count)
+        if leases or wait_s <= 0:
+            return leases
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait_s
+        async with self._bus.listening([names.waiting_in(stream) for stream in streams]) as bell:
+            while True:
+                leases, unripe = await self._take_shielded(worker, streams, count)
+                left_s = until - loop.time()
+                if leases or left_s <= 0:
+                    return leases
+                await bell.wait(min(left_s, UNRIPE_AGAIN_S if unripe else LOOK_AGAIN_S))
+
+    async def _take_shielded(self, worker: str, streams: Sequence[str], count: int) -> tuple[list[Lease], bool]:
+        """A caller that is cancelled while attempts begin has them handed back instead of lost."""
+        take = asyncio.create_task(persistently(lambda: self._take(worker, streams, count)))
+        try:
+            return await asyncio.shield(take)
+        except asyncio.CancelledError:
+            self._stray(self._hand_back(take))
+            raise
+
+    async def _take(self, worker: str, streams: Sequence[str], count: int) -> tuple[list[Lease], bool]:
+        async with self._picking:
+            for attempt in range(CROWDED_TRIES):
+                now_ms = await self._clock.now_ms()
+                picked = await self._picker.pick(streams, count, now_ms, crowded=attempt > 0)
+                if not picked.entries:
+                    return [], picked.unripe
+                leases = await self._begin(worker, picked, now_ms)
+                if leases:
+                    return leases, False
+            return [], True
+
+    async def _begin(self, worker: str, picked: Picked, now_ms: int) -> list[Lease]:
+        """Lease what was picked; where others were faster, what is left of it one by one."""
+        made = [self._beginning(worker, entry, now_ms) for entry in picked.entries]
+        try:
+            revisions: list[int | None] = list(await self._committer.all_or_none(made, guards=picked.guards))
+        except Mismatch:
+            if picked.guards:
+                return []
+            revisions = await self._committer.each(made)
+        leases: list[Lease] = []
+        for step, revision in zip(made, revisions, strict=True):
+            record = step.after
+            if revision is None or step.before is None or record.worker != worker:
+                continue
+            self._attempts.begun(record, revision)
+            leases.append(
+                Lease(
+                    task=record.task,
+                    attempt=record.attempt,
+                    attempts_counted=record.counted,
+                    worker=worker,
+                    leased_at_ms=record.started_at_ms,
+                    spent_before=record.spent,
+                )
+            )
+        return leases
+
+    def _beginning(self, worker: str, entry: Entry, now_ms: int) -> steps.Step:
+        deadline_ms = entry.known.record.task.deadline_at_ms
+        if deadline_ms is not None and deadline_ms < now_ms:
+            return steps.miss_start(entry.known, now_ms, (entry.seq,))
+        pool = self._pools.get(worker, "")
+        return steps.begin(entry.known, worker, pool, now_ms, self._options.lease_ms, entry.seq)
+
+    def _stray(self, work: Coroutine[None, None, None]) -> None:
+        """Do it although nobody waits for it; ``close`` does."""
+        task = asyncio.create_task(work)
+        self._strays.add(task)
+        task.add_done_callback(self._strays.discard)
+
+    async def _hand_back(self, take: asyncio.Task[tuple[list[Lease], bool]]) -> None:
+        try:
+            leases, _ = await take
+            await self.settle([Settlement(lease=lease, outcome=AttemptOutcome.HANDED_BACK) for lease in leases])
+        except SophiaError as error:
+            log.warning("leases that nobody waits for will expire: %s", error)
+
+    async def extend(self, leases: Sequence[Lease]) -> list[LeaseStatus]:
+        return await self._attempts.extend(leases)
+
+    async def emit(self, emissions: Sequence[Emission]) -> list[bool]:
+        return await self._emits.many(emissions)
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        return await self._settles.many(settlements)
+
+    async def beat(self, beat: WorkerBeat) -> bool:
+        self._pools[beat.worker] = beat.pool
+
+        async def report() -> Any:
+            await self._bus.write([Put(names.worker(beat.worker), _encode(beat), ttl_s=BEAT_TTL_S)])
+            return await self._bus.last(names.stop(beat.worker))
+
+        return await persistently(report) is not None
+
+    async def leave(self, worker: str) -> None:
+        async def forget() -> None:
+            await self._bus.purge(names.worker(worker))
+            await self._bus.purge(names.stop(worker))
+
+        await persistently(forget)
+
+    async def close(self) -> None:
+        await asyncio.gather(*self._strays)
+        await self._emits.close()
+        await self._settles.close()

@@ -1,0 +1,123 @@
+"""Every queue engine as the conformance suite drives it, with the pokes at its inside that the suite needs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import msgspec
+import redis.asyncio as aioredis
+
+from sophia.events.base import EventLog
+from sophia.events.jetstream import JetStreamEventLog
+from sophia.events.redis import RedisEventLog
+from sophia.queue.base import QueueUpkeep, TaskQueue, WorkQueue
+from sophia.queue.jetstream import (
+    JetStreamOptions,
+    JetStreamTaskQueue,
+    JetStreamUpkeep,
+    JetStreamWorkQueue,
+    close_bus,
+    open_bus,
+)
+from sophia.queue.jetstream.messages import Put
+from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
+from sophia.redis.connection import connect
+from tests.support.nats import empty_nats
+
+STREAMS = ("planning", "coding", "embedding", "research", "light")
+
+
+class Engine(msgspec.Struct):
+    tasks: TaskQueue
+    work: WorkQueue
+    upkeep: QueueUpkeep
+    events: EventLog
+    lose_a_delivery: Callable[[], Awaitable[None]]
+    """What waits in the stream ``light`` is delivered to a worker that dies before it begins."""
+    add_poison: Callable[[], Awaitable[None]]
+    """Entries that are no tasks, in the stream ``light``."""
+
+
+Factory = Callable[..., AbstractAsyncContextManager[Engine]]
+
+
+@contextlib.asynccontextmanager
+async def redis_engine(redis_url: str, nats_url: str, partitions: int = 1, **options: Any) -> AsyncIterator[Engine]:
+    chosen = QueueOptions(streams=STREAMS, partitions=partitions, fair_window=4, **options)
+    client: aioredis.Redis = connect(redis_url)
+    blocking: aioredis.Redis = connect(redis_url, reply_timeout_s=70)
+    await client.flushall()
+    work = RedisWorkQueue(client, blocking, chosen)
+
+    async def lose_a_delivery() -> None:
+        for partition in range(4):
+            try:
+                await client.xreadgroup("workers", "w-dead", {f"sophia:{{{partition}}}:stream:light:2": ">"})
+            except aioredis.ResponseError:
+                await work.lease("w1", ["light"], 1, 0)
+
+    async def add_poison() -> None:
+        for partition in range(4):
+            await client.xadd(f"sophia:{{{partition}}}:stream:light:2", {"what": "ever"})
+
+    engine = Engine(
+        tasks=RedisTaskQueue(client, chosen),
+        work=work,
+        upkeep=RedisUpkeep(client, blocking, chosen),
+        events=RedisEventLog(client, blocking, chosen),
+        lose_a_delivery=lose_a_delivery,
+        add_poison=add_poison,
+    )
+    try:
+        yield engine
+    finally:
+        await engine.work.close()
+        await engine.tasks.close()
+        await client.aclose()
+        await blocking.aclose()
+
+
+@contextlib.asynccontextmanager
+async def redis_4_partitions(redis_url: str, nats_url: str, **options: Any) -> AsyncIterator[Engine]:
+    async with redis_engine(redis_url, nats_url, 4, **options) as engine:
+        yield engine
+
+
+@contextlib.asynccontextmanager
+async def jetstream_engine(redis_url: str, nats_url: str, **options: Any) -> AsyncIterator[Engine]:
+    chosen = JetStreamOptions(streams=STREAMS, **options)
+    await empty_nats(nats_url)
+    bus = await open_bus(nats_url)
+
+    async def lose_a_delivery() -> None:
+        """Nothing is delivered before an attempt begins: a worker that dies there has only read."""
+
+    async def add_poison() -> None:
+        for number in range(4):
+            await bus.write([Put("sophia.n.q.light.2.default." + f"what-{number}", b"ever")])
+            await bus.write([Put("sophia.k.a.light.2.default")])
+
+    engine = Engine(
+        tasks=JetStreamTaskQueue(bus, chosen),
+        work=JetStreamWorkQueue(bus, chosen),
+        upkeep=JetStreamUpkeep(bus, chosen),
+        events=JetStreamEventLog(bus),
+        lose_a_delivery=lose_a_delivery,
+        add_poison=add_poison,
+    )
+    try:
+        yield engine
+    finally:
+        await engine.work.close()
+        await engine.tasks.close()
+        await close_bus(bus)
+
+
+ENGINES: dict[str, Factory] = {
+    "redis": redis_engine,
+    "redis-4-partitions": redis_4_partitions,
+    "jetstream": jetstream_engine,
+}
