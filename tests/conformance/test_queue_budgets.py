@@ -5,50 +5,35 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
-import msgspec
 import pytest
 import pytest_asyncio
-import redis.asyncio as aioredis
 
 from sophia.nouns.budget import Budget, Reservation, TenantBudget
 from sophia.nouns.errors import BudgetExceeded, ErrorClass, ErrorInfo
 from sophia.nouns.task import AttemptOutcome, Task
 from sophia.nouns.usage import NANO_USD_PER_USD, Usage
 from sophia.queue.base import Lease, Settlement
-from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
+from tests.support.queue_engines import ENGINES, Engine
 from tests.support.tasks import make_task
 from tests.support.waiting import eventually
 
 DIME = NANO_USD_PER_USD // 10
-OPTIONS = QueueOptions(
-    streams=("research", "light"),
-    lease_s=0.3,
-    fair_window=4,
-    max_running={"tenant:small": 2, "type:web_research": 1},
-    budgets={
+OPTIONS: dict[str, Any] = {
+    "lease_s": 0.3,
+    "max_running": {"tenant:small": 2, "type:web_research": 1},
+    "budgets": {
         "acme": TenantBudget(usd_per_day=1.0, usd_per_month=1.5),
         "words": TenantBudget(tokens_per_day=1_000),
     },
-)
+}
 
 
-class Engine(msgspec.Struct):
-    tasks: RedisTaskQueue
-    work: RedisWorkQueue
-    upkeep: RedisUpkeep
-
-
-@pytest_asyncio.fixture
-async def engine(redis_client: aioredis.Redis, blocking_client: aioredis.Redis) -> AsyncIterator[Engine]:
-    made = Engine(
-        tasks=RedisTaskQueue(redis_client, OPTIONS),
-        work=RedisWorkQueue(redis_client, blocking_client, OPTIONS),
-        upkeep=RedisUpkeep(redis_client, blocking_client, OPTIONS),
-    )
-    yield made
-    await made.work.close()
-    await made.tasks.close()
+@pytest_asyncio.fixture(params=["redis", "jetstream"])
+async def engine(request: pytest.FixtureRequest, redis_server_url: str, nats_server_url: str) -> AsyncIterator[Engine]:
+    async with ENGINES[request.param](redis_server_url, nats_server_url, **OPTIONS) as made:
+        yield made
 
 
 def costly(nano_usd: int = DIME, **changes: object) -> Task:
