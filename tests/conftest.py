@@ -7,6 +7,7 @@ from tests.support.gateways import api, platform
 from tests.support.ledgers import ledger, ledger_place, second_ledger
 from tests.support.models import chat_models, chat_server_url, embedding_cache, embedding_server_url, models
 from tests.support.nats import bus, nats_server_url, own_nats
+from tests.support.objects import bucket_server, megabyte_disk, object_place, object_store
 from tests.support.platform import own_platform, running_platform
 from tests.support.postgres import own_postgres, postgres_server, postgres_url
 from tests.support.servers import blocking_client, own_redis, redis_client, redis_server_url, redis_url
@@ -14,6 +15,7 @@ from tests.support.servers import blocking_client, own_redis, redis_client, redi
 __all__ = [
     "api",
     "blocking_client",
+    "bucket_server",
     "bus",
     "chat_models",
     "chat_server_url",
@@ -21,8 +23,11 @@ __all__ = [
     "embedding_server_url",
     "ledger",
     "ledger_place",
+    "megabyte_disk",
     "models",
     "nats_server_url",
+    "object_place",
+    "object_store",
     "own_nats",
     "own_platform",
     "own_postgres",

@@ -200,8 +200,10 @@ class TestConfig:
         assert "REDIS_URL" in result.stderr
 
     def test_check_warns_of_tiers_that_nobody_serves(self, monkeypatch):
-        for name in ("REDIS_URL", "DATABASE_URL", "SOPHIA_API_KEY"):
-            monkeypatch.setenv(name, {"REDIS_URL": "redis://h", "DATABASE_URL": "postgresql://h/d"}.get(name, "k"))
+        urls = {"REDIS_URL": "redis://h", "DATABASE_URL": "postgresql://h/d", "OBJECTS_URL": "s3://b"}
+        secrets = ("SOPHIA_API_KEY", "OBJECTS_ACCESS_KEY_ID", "OBJECTS_SECRET_ACCESS_KEY")
+        for name, value in (urls | dict.fromkeys(secrets, "k")).items():
+            monkeypatch.setenv(name, value)
         result = run("config", "check", "--profile", "hosted")
         assert result.exit_code == 0
         assert "no chat model in use serves tier fast, balanced, quality" in result.stderr

@@ -13,7 +13,7 @@ from starlette.types import Message
 
 from sophia.gateway.openai_forward import refusal
 from sophia.gateway.streaming import while_connected
-from sophia.gateway.views import title_of
+from sophia.nouns.title import title_of
 from sophia.nouns.errors import InvalidInput, RateLimited, Unavailable, UpstreamError
 from sophia.nouns.ids import IdSource, is_task_id
 from sophia.settings.keyring import Keyring

@@ -14,7 +14,14 @@ from sophia.settings.load import load, merged_settings, packaged_values
 from sophia.settings.resolve import model_of_tier, usable_models
 from sophia.settings.schema import json_schema
 
-HOSTED = {"REDIS_URL": "rediss://h:6379", "DATABASE_URL": "postgresql://h/db", "SOPHIA_API_KEY": "key-of-default"}
+HOSTED = {
+    "REDIS_URL": "rediss://h:6379",
+    "DATABASE_URL": "postgresql://h/db",
+    "OBJECTS_URL": "s3://big/things",
+    "OBJECTS_ACCESS_KEY_ID": "id-of-objects",
+    "OBJECTS_SECRET_ACCESS_KEY": "secret-of-objects",
+    "SOPHIA_API_KEY": "key-of-default",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +135,26 @@ def test_hosted_with_its_variables():
     assert loaded.settings.tasks["code_generation"].model == "deepseek-coder-33b"
 
 
+def test_a_bucket_with_its_endpoint():
+    loaded = load(None, None, HOSTED | {"OBJECTS_ENDPOINT": "https://acc.r2.cloudflarestorage.com/"}, "hosted")
+    objects = loaded.objects
+    assert objects is not None
+    assert (objects.bucket, objects.prefix, objects.region) == ("big", "things", "auto")
+    assert objects.endpoint == "https://acc.r2.cloudflarestorage.com"
+    assert "secret-of-objects" not in repr(loaded) + repr(objects)
+    assert load(None, None, {}).objects is None
+
+
+def test_a_bucket_in_the_file_needs_its_secrets(tmp_path):
+    path = write(tmp_path, "objects: {url: 's3://mine', access_key_id: null}")
+    with pytest.raises(ConfigError) as raised:
+        load(path, None, {})
+    assert "objects.access_key_id: is needed with a bucket" in raised.value.message
+    assert "OBJECTS_SECRET_ACCESS_KEY" in raised.value.message
+    with pytest.raises(ConfigError, match="must begin with s3://"):
+        load(None, None, {"SOPHIA_OBJECTS_URL": "http://bucket"})
+
+
 def test_hosted_names_every_missing_variable_and_no_value():
     with pytest.raises(ConfigError) as raised:
         load(
@@ -137,7 +164,14 @@ def test_hosted_names_every_missing_variable_and_no_value():
             "hosted",
         )
     text = raised.value.message
-    for name in ("REDIS_URL", "SOPHIA_REDIS_URL", "SOPHIA_API_KEY", "VLLM_API_KEY", "SOPHIA_LEDGER_URL"):
+    for name in (
+        "REDIS_URL",
+        "SOPHIA_REDIS_URL",
+        "SOPHIA_API_KEY",
+        "VLLM_API_KEY",
+        "SOPHIA_LEDGER_URL",
+        "OBJECTS_URL",
+    ):
         assert name in text
     assert "hidden" not in text
     assert "private.example" not in text

@@ -39,6 +39,13 @@ class Priority(IntEnum):
         return self.name.lower()
 
 
+class Durability(StrEnum):
+    """What an accepted task survives: a crash of the queue's server, or its loss together with its disk."""
+
+    QUEUE = "queue"
+    LEDGER = "ledger"
+
+
 class Target(StrEnum):
     CPU = "cpu"
     GPU = "gpu"
@@ -94,6 +101,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     labels: dict[str, str] = {}
     reserved: Reservation | None = None
     """Held of the tenant's budgets, where it has any."""
+    durability: Durability = Durability.QUEUE
 
 
 class AttemptOutcome(StrEnum):
