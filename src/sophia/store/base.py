@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from sophia.nouns.pool import Instance
-from sophia.nouns.task import TaskRecord, TaskState
+from sophia.nouns.task import Durability, TaskRecord, TaskState
 from sophia.nouns.usage import Usage
 
 
@@ -20,6 +20,7 @@ class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
     streams: tuple[str, ...] = ()
     submitted_after_ms: int | None = None
     submitted_before_ms: int | None = None
+    durability: Durability | None = None
 
 
 class TaskPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +39,34 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
     day: str
     tasks: int
     usage: Usage
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """An idempotency key of a tenant, held by the first request that named it."""
+
+    tenant: str
+    key: str
+    task_id: str
+    request_hash: str
+    expires_at_ms: int
+
+
+class Claims(Protocol):
+    """Idempotency keys that outlive the queue."""
+
+    async def claim(self, claims: Sequence[Claim], now_ms: int) -> list[str]:
+        """Task ids, in order: a claim's own where the key was free, else the first one's. All or nothing.
+        Raises ``Conflict`` for a key that another request holds."""
+
+    async def release(self, claims: Sequence[Claim]) -> None:
+        """Give up keys; those that another task holds stay."""
+
+
+class ObjectReferences(Protocol):
+    """Which objects are needed."""
+
+    async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
+        """Those of the keys that the payload or result of some recorded task refers to."""
 
 
 class Ledger(Protocol):
@@ -65,6 +94,6 @@ class Ledger(Protocol):
 
     async def prune(self, before_ms: int, limit: int) -> int:
         """Forget finished tasks older than that, oldest first; how many went. What they used stays in ``usage``.
-        Instances whose end was recorded before that go too."""
+        Instances whose end was recorded before that go too, and idempotency keys that had expired by then."""
 
     async def close(self) -> None: ...

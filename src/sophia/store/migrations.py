@@ -52,6 +52,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             recorded_at_ms BIGINT NOT NULL, instance TEXT NOT NULL)""",
         "CREATE INDEX ledger_instances_state ON ledger_instances (state, recorded_at_ms)",
     ),
+    (
+        "ALTER TABLE ledger_tasks ADD COLUMN durability TEXT NOT NULL DEFAULT 'queue'",
+        "CREATE INDEX ledger_tasks_durable ON ledger_tasks (state, submitted_at_ms, id) WHERE durability = 'ledger'",
+        """CREATE TABLE ledger_objects (
+            task_id {key} NOT NULL REFERENCES ledger_tasks (id) ON DELETE CASCADE, object TEXT NOT NULL,
+            PRIMARY KEY (task_id, object))""",
+        "CREATE INDEX ledger_objects_object ON ledger_objects (object)",
+        """CREATE TABLE ledger_claims (
+            tenant TEXT NOT NULL, key TEXT NOT NULL, task_id TEXT NOT NULL, request_hash TEXT NOT NULL,
+            expires_at_ms BIGINT NOT NULL, PRIMARY KEY (tenant, key))""",
+        "CREATE INDEX ledger_claims_expiry ON ledger_claims (expires_at_ms)",
+    ),
 )
 
 

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import RowMapping
 
 from sophia.nouns.errors import ErrorInfo, InvalidInput
+from sophia.nouns.objects import object_keys
 from sophia.nouns.task import Attempt, AttemptOutcome, Task, TaskRecord, TaskState
 from sophia.nouns.usage import Usage
 from sophia.store.tables import USAGE_COLUMNS
@@ -56,7 +57,12 @@ def task_row(record: TaskRecord) -> Row:
         "cancel_requested": record.cancel_requested,
         "progress": progress(record),
         "error": _json(record.error),
+        "durability": task.durability.value,
     }
+
+
+def object_rows(record: TaskRecord) -> list[Row]:
+    return [{"task_id": record.task.id, "object": key} for key in object_keys(record)]
 
 
 def body_row(record: TaskRecord) -> Row:

@@ -16,11 +16,23 @@ from sophia.nouns.pool import Instance, InstanceState
 from sophia.nouns.task import FINAL_STATES, Attempt, TaskRecord
 from sophia.store import cursor as cursors
 from sophia.store import rows, sums
-from sophia.store.base import TaskFilter, TaskPage, UsageRow
+from sophia.store.base import Claim, TaskFilter, TaskPage, UsageRow
+from sophia.store.claims import give_up, holders
 from sophia.store.engine import Database, open_database
 from sophia.store.migrations import migrate
 from sophia.store.statements import Statements
-from sophia.store.tables import COUNTED_THROUGH, attempts, bodies, instances, marks, results, tasks, usage_days
+from sophia.store.tables import (
+    COUNTED_THROUGH,
+    attempts,
+    bodies,
+    claims,
+    instances,
+    marks,
+    objects,
+    results,
+    tasks,
+    usage_days,
+)
 
 MAX_PAGE = 1_000
 _BATCH = 1_000
@@ -38,7 +50,7 @@ def open_ledger(url: str | None, data_dir: Path, clock: Clock | None = None) -> 
 
 
 class SqlLedger:
-    """``store.base.Ledger``. Every method raises ``Unavailable`` when the database does not answer (the same call may
+    """``store.base.Ledger``, ``Claims`` and ``ObjectReferences``. Every method raises ``Unavailable`` when the database does not answer (the same call may
     be repeated: all are idempotent), ``StorageFull`` when it has no room, ``InvalidInput`` for values it cannot hold,
     and ``ConfigError`` when it must be mended by hand."""
 
@@ -67,6 +79,9 @@ class SqlLedger:
         await connection.execute(self._sql.insert_body, [rows.body_row(record) for record in taken])
         with_result = [rows.result_row(record) for record in taken if record.result is not None]
         without = [record.task.id for record in taken if record.result is None]
+        referring = [row for record in taken for row in rows.object_rows(record)]
+        if referring:
+            await connection.execute(self._sql.insert_object, referring)
         if with_result:
             await connection.execute(self._sql.upsert_result, with_result)
         if without:
@@ -149,6 +164,22 @@ class SqlLedger:
                 for row in found
             ]
 
+    async def claim(self, claims: Sequence[Claim], now_ms: int) -> list[str]:
+        async with self._database.writing() as connection:
+            return await holders(connection, self._sql, claims, now_ms)
+
+    async def release(self, claims: Sequence[Claim]) -> None:
+        async with self._database.writing() as connection:
+            await give_up(connection, claims)
+
+    async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
+        found: set[str] = set()
+        async with self._database.reading() as connection:
+            for start in range(0, len(keys), _BATCH):
+                some = objects.c.object.in_(keys[start : start + _BATCH])
+                found.update((await connection.execute(sa.select(objects.c.object).where(some).distinct())).scalars())
+        return frozenset(found)
+
     async def record_instance(self, instance: Instance) -> None:
         row = {
             "id": instance.id,
@@ -182,6 +213,7 @@ class SqlLedger:
         terminated = instances.c.state == InstanceState.TERMINATED.value
         async with self._database.writing() as connection:
             await connection.execute(sa.delete(instances).where(terminated, instances.c.recorded_at_ms < before_ms))
+            await connection.execute(sa.delete(claims).where(claims.c.expires_at_ms < before_ms))
             gone = (await connection.execute(old)).all()
             if gone:
                 gone_ids = [row.id for row in gone]
@@ -204,6 +236,9 @@ def _conditions(where: TaskFilter) -> list[sa.ColumnElement[bool]]:
         conditions.append(tasks.c.type.in_(where.types))
     if where.streams:
         conditions.append(tasks.c.stream.in_(where.streams))
+    if where.durability is not None:
+        # Written out, because a partial index is used only where its condition stands in the statement.
+        conditions.append(tasks.c.durability == sa.literal_column(f"'{where.durability.value}'"))
     if where.submitted_after_ms is not None:
         conditions.append(tasks.c.submitted_at_ms > where.submitted_after_ms)
     if where.submitted_before_ms is not None:

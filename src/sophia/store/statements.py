@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from sophia.store.engine import Dialect
 from sophia.store.sums import SUMMED
-from sophia.store.tables import attempts, bodies, instances, marks, results, tasks, usage_days
+from sophia.store.tables import attempts, bodies, claims, instances, marks, objects, results, tasks, usage_days
 
 Insert = postgresql.Insert | sqlite.Insert
 
@@ -31,6 +31,14 @@ class Statements:
         ).returning(tasks.c.id)
         """Returns the ids that were taken; the others are known in a newer version."""
         self.insert_body = self._insert(bodies).on_conflict_do_nothing(index_elements=["task_id"])
+        self.insert_object = self._insert(objects).on_conflict_do_nothing(index_elements=["task_id", "object"])
+        insert = self._insert(claims)
+        self.claim = insert.on_conflict_do_update(
+            index_elements=["tenant", "key"],
+            set_={name: insert.excluded[name] for name in ("task_id", "request_hash", "expires_at_ms")},
+            where=claims.c.expires_at_ms <= sa.bindparam("now_ms", type_=sa.BigInteger),
+        )
+        """An expired claim is anybody's."""
         self.upsert_result = self._upsert(results, "task_id")
         self.upsert_attempt = self._upsert(attempts, "task_id", "number")
         self.upsert_instance = self._upsert(instances, "id")

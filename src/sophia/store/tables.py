@@ -44,6 +44,7 @@ tasks = sa.Table(
     sa.Column("cancel_requested", sa.Boolean, nullable=False),
     sa.Column("progress", sa.Integer, nullable=False),
     sa.Column("error", sa.Text),
+    sa.Column("durability", Word, nullable=False),
 )
 
 bodies = sa.Table(
@@ -77,6 +78,23 @@ attempts = sa.Table(
     sa.Column("model_calls", sa.BigInteger, nullable=False),
     sa.Column("run_s", sa.Double, nullable=False),
     sa.Column("cost_nano_usd", sa.BigInteger, nullable=False),
+)
+
+objects = sa.Table(
+    "ledger_objects",
+    metadata,
+    sa.Column("task_id", Word, primary_key=True),
+    sa.Column("object", Word, primary_key=True),
+)
+
+claims = sa.Table(
+    "ledger_claims",
+    metadata,
+    sa.Column("tenant", Word, primary_key=True),
+    sa.Column("key", Word, primary_key=True),
+    sa.Column("task_id", Word, nullable=False),
+    sa.Column("request_hash", Word, nullable=False),
+    sa.Column("expires_at_ms", sa.BigInteger, nullable=False),
 )
 
 usage_days = sa.Table(
