@@ -74,8 +74,6 @@ def accept(task: Task, now_ms: int, lane: str, day: str) -> Step:
         held_tokens=reserved.tokens if reserved else 0,
     )
     puts = [*_index(record), Put(names.event(task.id, 1), encode_event(record.first_event()))]
-    if task.deadline_at_ms is not None:
-        puts.append(Put(names.start_by(task.deadline_at_ms, task.id), str(task.deadline_at_ms).encode()))
     spending = None
     if reserved is not None:
         spending = Spending(task.tenant, day, 0, 0, reserved.nano_usd, reserved.tokens)
@@ -309,13 +307,23 @@ def _index(record: Record) -> list[Put]:
         return [
             Put(names.waiting(*_where(record), record.lane, task.id)),
             Put(names.active(*_where(record), record.lane)),
+            *_start_by(record),
         ]
     if record.due_at_ms is not None:
         subject = names.due(record.state.value, *_where(record), record.due_at_ms, task.id)
-        return [Put(subject, str(record.due_at_ms).encode())]
+        return [Put(subject, str(record.due_at_ms).encode()), *_start_by(record)]
     if record.state is TaskState.DEAD:
         return [Put(names.dead(*_where(record), task.tenant, task.id))]
     return [Put(names.let_go(task.id))]
+
+
+def _start_by(record: Record) -> list[Put]:
+    """In the minute of its deadline, or in this one when that is over: no earlier minute is looked at again."""
+    deadline_ms = record.task.deadline_at_ms
+    if deadline_ms is None:
+        return []
+    subject = names.start_by(max(deadline_ms, record.updated_at_ms), record.task.id)
+    return [Put(subject, str(deadline_ms).encode())]
 
 
 def _event(record: Record, kind: EventKind, data: dict[str, Any], *, new_event: bool = False) -> Put:

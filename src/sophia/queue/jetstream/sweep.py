@@ -103,7 +103,7 @@ class Sweep:
         return found, left
 
     def _miss_start(self, known: Known, entry: Stored, stale: tuple[int, ...]) -> steps.Step | None:
-        if not known.record.is_waiting or known.record.counted > 0:
+        if not known.record.is_waiting:
             return None
         return steps.miss_start(known, self._now_ms, stale)
 
