@@ -25,6 +25,7 @@ SECTIONS = {
     },
     "Platform": {
         "queue": Entry("sophia.cli.platform:queue", "What waits and runs, by stream and priority."),
+        "schedules": Entry("sophia.cli.schedules:schedules", "Tasks submitted again and again: next and last."),
         "pools": Entry("sophia.cli.platform:pools", "Pools and their instances."),
     },
     "Roles (`sophia up` starts them all; in production each runs by itself)": {

@@ -103,6 +103,9 @@ class Api:
     async def queue(self) -> Json:
         return await self._call("GET", "/v1/queue")
 
+    async def schedules(self) -> Json:
+        return await self._call("GET", "/v1/schedules")
+
     async def pools(self) -> Json:
         return await self._call("GET", "/v1/pools")
 

@@ -148,8 +148,9 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/v1/tasks/{task_id}",
         tag="tasks",
         summary="Read a task",
+        description="With its payload and result in full, however large. A 410 says that one of them is lost.",
         answers=(Answer(status=200, description="The task", body=api.TaskView),),
-        errors=(404, 422),
+        errors=(404, 410, 422),
         params=(
             Param(
                 name="wait",
@@ -169,7 +170,7 @@ OPERATIONS: tuple[Operation, ...] = (
         request=api.CancelRequest,
         request_required=False,
         answers=(Answer(status=200, description="The task after that", body=api.TaskView),),
-        errors=(400, 404, 413, 422),
+        errors=(400, 404, 410, 413, 422),
     ),
     Operation(
         id="taskEvents",
@@ -249,6 +250,15 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="platform",
         summary="Pools and their instances",
         answers=(Answer(status=200, description="As the pool manager last saw them", body=api.PoolsView),),
+    ),
+    Operation(
+        id="listSchedules",
+        method="GET",
+        path="/v1/schedules",
+        tag="platform",
+        summary="Your schedules with their next and last occurrence",
+        description="They are defined under `schedules` in sophia.yaml. Their tasks carry the label `schedule`.",
+        answers=(Answer(status=200, description="All of them", body=api.ScheduleList),),
     ),
     Operation(
         id="createChatCompletion",

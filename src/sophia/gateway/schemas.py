@@ -8,7 +8,7 @@ import msgspec
 
 from sophia.nouns.budget import Budget
 from sophia.nouns.submission import PriorityName, Submission, Timestamp
-from sophia.nouns.task import AttemptOutcome, Target, TaskState, Tier
+from sophia.nouns.task import AttemptOutcome, Durability, Target, TaskState, Tier
 
 
 class BatchSubmission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,6 +108,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     result: Any
     error: ErrorView | None
     labels: dict[str, str]
+    durability: Durability
 
 
 class TaskList(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,6 +246,30 @@ class PoolsView(msgspec.Struct, frozen=True, kw_only=True):
     pools: list[PoolView]
     at: Timestamp | None
     """When the pool manager last looked; ``null`` while none has."""
+
+
+class ScheduleView(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that is submitted again and again."""
+
+    name: str
+    cron: str
+    time_zone: str
+    enabled: bool
+    catch_up: int
+    """Of occurrences missed while no router ran, that many of the latest are made up for."""
+    type: str
+    priority: PriorityName
+    next_at: Timestamp | None
+    """``null``: disabled, or it never comes."""
+    last_at: Timestamp | None
+    """The occurrence that ran last; ``null`` while none has."""
+    last_task_id: str | None
+    last_error: ErrorView | None
+    """Why that occurrence was refused."""
+
+
+class ScheduleList(msgspec.Struct, frozen=True, kw_only=True):
+    schedules: list[ScheduleView]
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from sophia.nouns.budget import Budget
-from sophia.nouns.task import Tier
+from sophia.nouns.task import Durability, Tier
 
 Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
 """RFC 3339, always with an offset; answers are in UTC."""
@@ -34,3 +34,5 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=86_400)] | None = None
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
     labels: Labels = {}
+    durability: Durability = Durability.QUEUE
+    """``ledger``: accepted only once the ledger has it too, so that not even the loss of the queue loses it."""

@@ -13,6 +13,7 @@ from sophia.nouns.clock import Clock
 from sophia.nouns.errors import SophiaError
 from sophia.queue.base import QueueUpkeep, TaskQueue
 from sophia.router.recorder import Recorder
+from sophia.router.schedules import Scheduler
 from sophia.router.statistics import Statistics
 from sophia.settings.model import Settings
 from sophia.store.base import Ledger
@@ -91,6 +92,7 @@ class Router:
             self._forever(self._record),
             self._forever(self._publish_statistics),
             self._forever(self._prune),
+            self._forever(Scheduler(self._settings, self._queue, self._events, self._clock).submit_due),
         ]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(duty) for duty in duties]

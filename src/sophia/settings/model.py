@@ -8,6 +8,7 @@ import msgspec
 
 from sophia.nouns.budget import TenantBudget
 from sophia.nouns.pool import PoolSpec
+from sophia.nouns.submission import Submission
 from sophia.nouns.task import Target, Tier
 
 
@@ -310,6 +311,21 @@ class TenantSettings(Section, frozen=True, kw_only=True):
     max_running: CountFrom1 | None = None
 
 
+class ScheduleSettings(Section, frozen=True, kw_only=True):
+    """A task submitted again and again. Each occurrence is submitted once, whichever router leads."""
+
+    cron: str
+    """Minute, hour, day of month, month, day of week, as cron has them; with six fields the first is the second."""
+    time_zone: str = "UTC"
+    """A job at a fixed time that daylight saving skips comes right after the gap; one that comes twice runs once."""
+    tenant: Name = "default"
+    task: Submission
+    """As in ``POST /v1/tasks``, without ``run_at`` and ``deadline_at``."""
+    enabled: bool = True
+    catch_up: Annotated[int, msgspec.Meta(ge=0, le=100)] = 1
+    """Of the occurrences missed while no router ran, that many of the latest are made up for."""
+
+
 class CostSettings(Section, frozen=True, kw_only=True):
     """Founding estimates, used where no real price is known."""
 
@@ -348,3 +364,4 @@ class Settings(Section, frozen=True, kw_only=True):
     costs: CostSettings
     tenants: dict[Name, TenantSettings] = {}
     """Caps of single tenants; a tenant that is not listed has none."""
+    schedules: dict[Name, ScheduleSettings] = {}

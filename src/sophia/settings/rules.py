@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sophia.nouns.pool import PoolSpec, Window
 from sophia.nouns.task import TaskType
 from sophia.settings.document import KeyPath
 from sophia.settings.model import RouteRule, Settings
+from sophia.settings.schedules import schedule_faults, time_zone_faults
 from sophia.settings.shape import Fault, nearest
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -27,6 +27,7 @@ def broken_rules(settings: Settings) -> Iterator[Fault]:
         yield from _pool(settings, name, pool)
     yield from _served_streams(settings)
     yield from _fly(settings)
+    yield from schedule_faults(settings)
 
 
 def _unknown(path: KeyPath, what: str, name: str, known: Iterable[str]) -> Iterator[Fault]:
@@ -149,14 +150,7 @@ def _window(path: KeyPath, window: Window) -> Iterator[Fault]:
     for number, day in enumerate(window.days):
         if day not in DAYS:
             yield Fault(path=(*path, "days", number), what="is not a day", mend=f"known: {', '.join(DAYS)}")
-    try:
-        ZoneInfo(window.time_zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        yield Fault(
-            path=(*path, "time_zone"),
-            what=f"is {window.time_zone!r}, which is not a known time zone",
-            mend="use a name such as America/Los_Angeles or UTC",
-        )
+    yield from time_zone_faults((*path, "time_zone"), window.time_zone)
 
 
 def _served_streams(settings: Settings) -> Iterator[Fault]:

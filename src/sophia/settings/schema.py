@@ -16,7 +16,7 @@ from sophia.settings import model
 from sophia.settings.merge import NAMED
 
 SCHEMA_ID = "urn:sophia:schema:sophia.yaml:1"
-_WHOLE = frozenset({"SecretRef", "RouteRule", "ApiKey", "Window"})
+_WHOLE = frozenset({"SecretRef", "RouteRule", "ApiKey", "Window", "ScheduleSettings", "Submission"})
 """Found in lists or standing alone: never merged with a packaged value, so always complete."""
 
 

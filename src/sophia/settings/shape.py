@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator
 from enum import Enum
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -44,7 +44,8 @@ def faults(value: Any, of: Any, path: KeyPath = ()) -> Iterator[Fault]:
     elif (struct := _struct(of)) is not None:
         yield from _struct_faults(value, struct, path)
     elif get_origin(bare) is dict:
-        yield from _dict_faults(value, get_args(bare), path)
+        found = list(_dict_faults(value, get_args(bare), path))
+        yield from found or (_leaf_faults(value, of, path) if bare is not of else ())
     elif get_origin(bare) is tuple:
         if isinstance(value, list):
             for index, item in enumerate(value):
@@ -108,8 +109,8 @@ def _union_faults(value: Any, of: Any, members: tuple[Any, ...], path: KeyPath) 
 
 def _leaf_faults(value: Any, of: Any, path: KeyPath) -> Iterator[Fault]:
     bare = _without_annotation(of)
-    if isinstance(bare, type) and issubclass(bare, Enum):
-        known = [str(member.value) for member in bare]
+    known = _values(bare)
+    if known:
         if value not in known:
             mend = nearest(value, known) if isinstance(value, str) else f"known: {', '.join(known)}"
             yield Fault(path=path, what="is not a known value", mend=mend)
@@ -118,6 +119,13 @@ def _leaf_faults(value: Any, of: Any, path: KeyPath) -> Iterator[Fault]:
         msgspec.convert(value, of)
     except msgspec.ValidationError as error:
         yield Fault(path=path, what=_in_words(str(error), value))
+
+
+def _values(of: Any) -> list[str]:
+    """All there are, of an enumeration."""
+    if get_origin(of) is Literal:
+        return [str(value) for value in get_args(of)]
+    return [str(member.value) for member in of] if isinstance(of, type) and issubclass(of, Enum) else []
 
 
 _WORDS = {

@@ -217,6 +217,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/schedules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Your schedules with their next and last occurrence
+         * @description They are defined under `schedules` in sophia.yaml. Their tasks carry the label `schedule`.
+         */
+        get: operations["listSchedules"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/task-types": {
         parameters: {
             query?: never;
@@ -265,7 +285,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Read a task */
+        /**
+         * Read a task
+         * @description With its payload and result in full, however large. A 410 says that one of them is lost.
+         */
         get: operations["getTask"];
         put?: never;
         post?: never;
@@ -489,6 +512,12 @@ export interface components {
             more: boolean;
             tasks: components["schemas"]["TaskSummary"][];
         };
+        /**
+         * Durability
+         * @description What an accepted task survives: a crash of the queue's server, or its loss together with its disk.
+         * @enum {unknown}
+         */
+        Durability: "ledger" | "queue";
         /** EmbeddingData */
         EmbeddingData: {
             /** @description Numbers, or with `encoding_format: base64` little-endian float32 in base64. */
@@ -817,6 +846,32 @@ export interface components {
             stream: string;
             target: components["schemas"]["Target"];
         };
+        /** ScheduleList */
+        ScheduleList: {
+            schedules: components["schemas"]["ScheduleView"][];
+        };
+        /**
+         * ScheduleView
+         * @description A task that is submitted again and again.
+         */
+        ScheduleView: {
+            /** @description Of occurrences missed while no router ran, that many of the latest are made up for. */
+            catch_up: number;
+            cron: string;
+            enabled: boolean;
+            /** @description The occurrence that ran last; `null` while none has. */
+            last_at: string | null;
+            /** @description Why that occurrence was refused. */
+            last_error: components["schemas"]["ErrorView"] | null;
+            last_task_id: string | null;
+            name: string;
+            /** @description `null`: disabled, or it never comes. */
+            next_at: string | null;
+            /** @enum {unknown} */
+            priority: "critical" | "high" | "low" | "normal";
+            time_zone: string;
+            type: string;
+        };
         /**
          * SearchEndpoint
          * @description A JSON search API that lists results with a URL (SearxNG's form, for one).
@@ -871,6 +926,11 @@ export interface components {
              * @default null
              */
             deadline_at?: string | null;
+            /**
+             * @description `ledger`: accepted only once the ledger has it too, so that not even the loss of the queue loses it.
+             * @default queue
+             */
+            durability?: components["schemas"]["Durability"];
             /** @default {} */
             labels?: {
                 [key: string]: string;
@@ -946,6 +1006,7 @@ export interface components {
             cancel_requested: boolean;
             deadline_at: string | null;
             due_at: string | null;
+            durability: components["schemas"]["Durability"];
             error: components["schemas"]["ErrorView"] | null;
             finished_at: string | null;
             id: string;
@@ -1614,6 +1675,44 @@ export interface operations {
             };
         };
     };
+    listSchedules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All of them */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduleList"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listTaskTypes: {
         parameters: {
             query?: never;
@@ -1838,6 +1937,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Gone */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Unprocessable Entity */
             422: {
                 headers: {
@@ -1902,6 +2010,15 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Gone */
+            410: {
                 headers: {
                     [name: string]: unknown;
                 };
