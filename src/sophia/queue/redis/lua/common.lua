@@ -299,6 +299,11 @@ local function longer(history, attempt_json)
   return history and history ~= '' and (history .. ',' .. attempt_json) or attempt_json
 end
 
+-- A task that waits again has to start by its deadline again.
+local function start_by(id, deadline)
+  if deadline then redis.call('ZADD', STARTBY, deadline, id) end
+end
+
 -- Final states. The record stays for `ttl_ms` (a dead letter until it is redriven); the ledger keeps what is to be kept.
 -- `known` are fields of the record that the caller has read: ev, d, x, bd, due.
 local function finish(limits, id, tenant, state, kind, data, fields, known)

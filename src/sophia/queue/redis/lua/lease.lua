@@ -3,7 +3,7 @@
 -- Gives {task id, attempt, counted attempts, body ('' when the caller has it), now, earlier attempts} each.
 local worker, pool, lease_ms, want = ARGV[A], ARGV[A + 1], tonumber(ARGV[A + 2]), tonumber(ARGV[A + 3])
 local given = tonumber(ARGV[A + 4])
-local taken = {}
+local taken, drawn = {}, {}
 local by_worker = ',"worker":' .. cjson.encode(worker) .. ',"pool":' .. cjson.encode(pool) .. '}'
 
 -- Gives false for an entry that belongs to no task.
@@ -35,6 +35,22 @@ local function begin(route, prio, entry, id, body)
   return true
 end
 
+-- Entries are read in order; but one that came with a blocking read may be begun after later ones.
+local function seen(route, prio, entry)
+  local name = 'seen:' .. route .. ':' .. prio
+  local ms, number = string.match(entry, '^(%d+)-(%d+)$')
+  local last_ms, last = string.match(redis.call('HGET', COUNT, name) or '0-0', '^(%d+)-(%d+)$')
+  ms, number, last_ms, last = tonumber(ms), tonumber(number), tonumber(last_ms), tonumber(last)
+  if ms > last_ms or (ms == last_ms and number > last) then redis.call('HSET', COUNT, name, entry) end
+  drawn[route .. ':' .. prio] = {route, prio}
+end
+
+-- Other workers may wait at the stream for what is still in the backlogs.
+local function replenish()
+  for _, at in pairs(drawn) do refill(limits, at[1], at[2], limits.window) end
+  return taken
+end
+
 local function take(route, prio, n)
   refill(limits, route, prio, n)
   local stream = stream_key(route, prio)
@@ -46,7 +62,7 @@ local function take(route, prio, n)
       set_aside(route, prio, entry, f or {})
     end
   end
-  redis.call('HSET', COUNT, 'seen:' .. route .. ':' .. prio, read[1][2][#read[1][2]][1])
+  seen(route, prio, read[1][2][#read[1][2]][1])
 end
 
 -- Age in ms of the oldest unread entry.
@@ -62,12 +78,12 @@ local at = A + 5
 for i = 1, given do
   local route, prio, entry, id = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   if not begin(route, prio, entry, id, '') then set_aside(route, prio, entry, {'i', id}) end
-  redis.call('HSET', COUNT, 'seen:' .. route .. ':' .. prio, entry)
+  seen(route, prio, entry)
   at = at + 4
 end
 local routes = {}
 for i = at, #ARGV do routes[#routes + 1] = ARGV[i] end
-if #routes == 0 or #taken >= want then return taken end
+if #routes == 0 or #taken >= want then return replenish() end
 
 -- Ageing: of what can be leased now, up to half goes to those who waited too long, whatever their priority.
 counts.add('turn', 1)
@@ -91,4 +107,4 @@ for prio = 0, 3 do
     if #taken < want then take(route, prio, want - #taken) end
   end
 end
-return taken
+return replenish()

@@ -35,6 +35,7 @@ for i = A, #ARGV, STEP do
       local due = now + tonumber(ARGV[i + 7])
       redis.call('HSET', key, 's', 'retrying', 'u', now, 'b', body, 'due', due, 'err', err, 'h', history, 'ls', mark)
       redis.call('ZADD', DUE, due, id)
+      start_by(id, known.d)
       count('retrying', route, prio, 1)
       append_event(limits, id, tenant, 'task.retrying', data)
       changed(id)
@@ -42,6 +43,7 @@ for i = A, #ARGV, STEP do
       -- Handed back: the attempt does not count, and the task goes on at once, ahead of its tenant's backlog.
       redis.call('HSET', key, 's', 'queued', 'u', now, 'c', tonumber(r[15]) - 1, 'h', history, 'ls', mark,
         'e', add_entry(id, route, prio, lane, body), 'q', '')
+      start_by(id, known.d)
       append_event(limits, id, tenant, 'task.queued', data)
       changed(id)
     end

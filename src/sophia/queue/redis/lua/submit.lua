@@ -4,7 +4,7 @@
 -- Gives per task {id, state, 'new' | 'same' | 'conflict'} or {id, '', 'budget', period, kind, cap, spent, reserved}.
 -- Repeating a submission with the same id changes nothing.
 local STEP = 17
-local answers, fresh, asked = {}, {}, {}
+local answers, fresh, asked, here = {}, {}, {}, {}
 local refused = false
 
 -- The first budget that has no room for one more reservation beside those of this call.
@@ -37,8 +37,8 @@ for i = A, #ARGV, STEP do
   local id, tenant, idem, hash = ARGV[i], ARGV[i + 1], ARGV[i + 8], ARGV[i + 9]
   local state = redis.call('HGET', record_key(id), 's')
   local answer
-  if state then
-    answer = {id, state, 'same'}
+  if state or here[id] then
+    answer = {id, state or '', 'same'}
   elseif idem ~= '' then
     local key = P .. 'idem:' .. tenant .. ':' .. idem
     local known = redis.call('GET', key)
@@ -65,6 +65,7 @@ for i = A, #ARGV, STEP do
       refused = true
     end
   end
+  here[id] = true
   answers[#answers + 1] = answer or {id, '', 'new'}
 end
 if refused then return answers end

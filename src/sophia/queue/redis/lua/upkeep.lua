@@ -10,16 +10,15 @@ end
 for _, id in ipairs(ready(STARTBY)) do
   redis.call('ZREM', STARTBY, id)
   local key = record_key(id)
-  local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'e', 'c', 'l')
+  local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'e', 'l')
   local state = r[1]
-  local waits = state == 'queued' or state == 'scheduled' or state == 'retrying'
-  if waits and tonumber(r[6]) == 0 then
+  if state == 'queued' or state == 'scheduled' or state == 'retrying' then
     local fields = {}
     if state ~= 'queued' then
       redis.call('ZREM', DUE, id)
       count(state, r[3], r[4], -1)
     else
-      fields = {'b', remove_waiting(id, r[3], r[4], r[7] or r[2], r[5]) or ''}
+      fields = {'b', remove_waiting(id, r[3], r[4], r[6] or r[2], r[5]) or ''}
     end
     local err = '{"code":"deadline_exceeded","message":"it could not start before its deadline","error_class":"permanent"}'
     fields[#fields + 1] = 'err'
@@ -47,7 +46,7 @@ end
 for _, id in ipairs(ready(LEASES)) do
   redis.call('ZREM', LEASES, id)
   local key = record_key(id)
-  local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'e', 'a', 'c', 'm', 'w', 'pl', 'st', 'x', 'l', 'h')
+  local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'e', 'a', 'c', 'm', 'w', 'pl', 'st', 'x', 'l', 'h', 'd')
   if r[1] == 'running' then
     local tenant, route, prio, attempt = r[2], r[3], r[4], r[6]
     local lane = r[13] or tenant
@@ -66,6 +65,7 @@ for _, id in ipairs(ready(LEASES)) do
     else
       redis.call('HSET', key, 's', 'queued', 'u', now, 'err', err, 'h', history,
         'e', add_entry(id, route, prio, lane, body), 'q', '')
+      start_by(id, r[15])
       append_event(limits, id, tenant, 'task.retrying', '{"attempt":' .. attempt .. ',"retry_in_s":0,"error":' .. err .. '}')
       changed(id)
       reclaimed = reclaimed + 1
