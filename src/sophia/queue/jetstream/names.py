@@ -170,6 +170,9 @@ def poison(seq: int) -> str:
     return f"{ROOT}.k.poison.{seq}"
 
 
+ALL_POISON = f"{ROOT}.k.poison.*"
+
+
 def tick(unique: str) -> str:
     return f"{ROOT}.k.tick.{unique}"
 

@@ -20,6 +20,7 @@ from sophia.queue.jetstream.record import Known, Record
 PRIORITIES = range(4)
 UNRIPE_MS = 5_000
 """An entry is stored just before its record: one without a record that would fit is left alone for so long."""
+POISON_TTL_S = 30 * 86_400
 CROWD = 4
 """Where others take the same tasks, so many times as many are looked at and some of them chosen by chance."""
 
@@ -180,7 +181,8 @@ class _Round:
             self.picked.unripe = True
             return
         if found is None:
-            await self._bus.write([Put(names.poison(entry.seq), entry.subject.encode() + b"\n" + entry.data)])
+            kept = Put(names.poison(entry.seq), entry.subject.encode() + b"\n" + entry.data, ttl_s=POISON_TTL_S)
+            await self._bus.write([kept])
         await self._bus.delete([entry.seq])
 
     async def _under_caps(self, record: Record) -> bool:

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from sophia.nouns.errors import Conflict, Unavailable
-from sophia.nouns.task import Task, TaskRecord, TaskState
-from sophia.queue.base import Receipt, StreamStats, Wait, WorkerBeat
+from sophia.nouns.task import Priority, Task, TaskRecord, TaskState
+from sophia.queue.base import Poison, PoisonEntry, Receipt, StreamStats, Wait, WorkerBeat
 from sophia.queue.budgets import caps_of, refusal
 from sophia.queue.jetstream import names, steps
 from sophia.queue.jetstream.accounts import Book, periods_of
@@ -28,6 +28,7 @@ from sophia.redis.coalesce import Coalescer
 BEAT_TTL_S = 35
 CONTENTION_TRIES = 50
 DEAD_SCAN_MAX = 10_000
+POISON_MAX = 1_000
 _beat = msgspec.json.Decoder(WorkerBeat)
 
 
@@ -44,7 +45,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class JetStreamTaskQueue:
-    """Implements ``TaskQueue``. ``bus`` is closed by whoever opened it."""
+    """Implements ``TaskQueue`` and ``PoisonShelf``. ``bus`` is closed by whoever opened it."""
 
     def __init__(self, bus: Bus, options: JetStreamOptions, clock: ServerClock | None = None) -> None:
         self._bus = bus
@@ -147,6 +148,12 @@ class JetStreamTaskQueue:
         went = set(await persistently(attempt))
         return [task_id for task_id in dict.fromkeys(task_ids) if task_id in went]
 
+    async def poison(self, limit: int) -> Poison:
+        """Implements ``PoisonShelf``."""
+        total = await persistently(lambda: self._bus.count(names.ALL_POISON))
+        kept = await persistently(lambda: self._bus.after(0, names.ALL_POISON, POISON_MAX)) if limit else []
+        return Poison(total=total, newest=[_poison_entry(entry) for entry in reversed(kept)][:limit])
+
     async def close(self) -> None:
         await self._submits.close()
 
@@ -233,6 +240,20 @@ class _Admission:
                 if cap is not None and spent + reserved + wanted > cap:
                     raise refusal(task, period, kind, cap, spent, reserved, task.submitted_at_ms)
         return day
+
+
+def _poison_entry(stored: Stored) -> PoisonEntry:
+    subject, _, content = stored.data.partition(b"\n")
+    words = subject.decode(errors="replace").split(".")
+    stream, priority = words[3:5] if len(words) > 4 else ("", "")
+    known = priority.isdecimal() and int(priority) in (*Priority,)
+    return PoisonEntry(
+        id=stored.subject.rpartition(".")[2],
+        stream=names.text_of(stream),
+        priority=Priority(int(priority)).label if known else priority,
+        set_aside_at_ms=stored.at_ms,
+        content=content.decode(errors="replace"),
+    )
 
 
 async def index_entries(bus: Bus, known: Known) -> tuple[int, ...]:
