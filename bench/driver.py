@@ -19,7 +19,8 @@ async def wait_done(peer: Peer, ids: list[str], patience_s: float = PATIENCE_S, 
     at, last = 0, time.monotonic()
     while at < len(ids):
         window = ids[at : at + LOOK]
-        if await peer.done(window) == len(window):
+        # One is asked about until it is there, then all.
+        if await peer.done(window[-1:]) and await peer.done(window) == len(window):
             at += len(window)
             last = time.monotonic()
         elif time.monotonic() - last > patience_s:

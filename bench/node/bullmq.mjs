@@ -36,7 +36,7 @@ if (measure === "work") {
   const waitDone = async (ids, pauseMs = 5) => {
     for (let at = 0; at < ids.length; ) {
       const window = ids.slice(at, at + BULK);
-      if ((await done(window)) === window.length) at += window.length;
+      if ((await done(window.slice(-1))) && (await done(window)) === window.length) at += window.length;
       else if (pauseMs) await pause(pauseMs);
     }
   };

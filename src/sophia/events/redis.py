@@ -1,4 +1,4 @@
-"""The event log on Redis: one capped stream per partition, a list per task, and snapshots."""
+"""The event log on Redis: one capped stream per partition, what tasks and their lists hold, and snapshots."""
 
 from __future__ import annotations
 
@@ -33,14 +33,8 @@ class RedisEventLog:
     async def publish(self, events: Sequence[Event]) -> None:
         async with translated(), self._client.pipeline(transaction=False) as pipe:
             for event in events:
-                fields: dict[Any, Any] = {
-                    "k": event.kind.value,
-                    "s": event.subject,
-                    "n": event.tenant,
-                    "q": event.seq,
-                    "t": event.at_ms,
-                    "d": _encode.encode(event.data),
-                }
+                head = f"{event.kind.value}\n{event.subject}\n{event.tenant}\n{event.seq}\n{event.at_ms}\n"
+                fields: dict[Any, Any] = {"e": head.encode() + _encode.encode(event.data)}
                 pipe.xadd(self._keys[0], fields, maxlen=self._options.platform_events_max, approximate=True)
             await cancellable(pipe.execute())
 
@@ -102,7 +96,7 @@ class RedisEventLog:
             record = decode_record(fields)
             if record is None:
                 continue
-            accepted_at_ms = int(dict(zip(fields[::2], fields[1::2], strict=True))[b"at"])
+            stored = dict(zip(fields[::2], fields[1::2], strict=True))
             lines = await persistently(lambda p=prefix: self._client.lrange(f"{p}:log:{task_id}", 0, -1))  # type: ignore[misc]
             later = [
                 Event(
@@ -113,9 +107,13 @@ class RedisEventLog:
                     seq=line["seq"],
                     data=line["data"],
                 )
-                for line in map(msgspec.json.decode, lines)
+                for line in (
+                    *msgspec.json.decode(b"[" + stored.get(b"lg", b"") + b"]"),
+                    *map(msgspec.json.decode, lines),
+                )
             ]
-            return [event for event in (first_event(record, accepted_at_ms), *later) if event.seq > after_seq]
+            later.sort(key=lambda event: event.seq)
+            return [event for event in (first_event(record, int(stored[b"at"])), *later) if event.seq > after_seq]
         return []
 
     async def put_snapshot(self, name: str, body: bytes) -> None:
@@ -137,12 +135,13 @@ def _order(position: str) -> tuple[int, int]:
 
 
 def _decode(values: dict[bytes, bytes], cursor: str) -> Event:
+    kind, subject, tenant, seq, at_ms, data = values[b"e"].split(b"\n", 5)
     return Event(
-        kind=EventKind(values[b"k"].decode()),
-        at_ms=int(values[b"t"]),
-        subject=values[b"s"].decode(),
-        data=msgspec.json.decode(values[b"d"]),
-        tenant=values[b"n"].decode(),
-        seq=int(values[b"q"]),
+        kind=EventKind(kind.decode()),
+        at_ms=int(at_ms),
+        subject=subject.decode(),
+        data=msgspec.json.decode(data),
+        tenant=tenant.decode(),
+        seq=int(seq),
         cursor=cursor,
     )

@@ -13,11 +13,13 @@ if ARGV[7] ~= '' then
 end
 local NO_EVENTS, NO_CHANGES = string.find(ARGV[8], 'events'), string.find(ARGV[8], 'changes')
 local A = 9
+local restored = {}
 local ID_LENGTH = 32
 local P = KEYS[1] .. ':'
 local GROUP = 'workers'
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local NOW = string.format('%d', now)
 
 local function record_key(id) return P .. 't:' .. id end
 local function stream_key(route, prio) return P .. 'stream:' .. route .. ':' .. prio end
@@ -53,6 +55,9 @@ local function tally(hash)
 end
 local counts, turns = tally(COUNT), tally(TURN)
 
+-- Entries of tasks that came from a backlog; most of them begin in the same call, which then writes the record.
+local moved_to = {}
+
 local gathered, order = {}, {}
 local function gather(command, key, ...)
   local name = command .. ' ' .. key
@@ -68,6 +73,7 @@ local BEFORE = {XACK = {GROUP}, XADD = {'*'}}
 local function write_gathered()
   counts.write()
   turns.write()
+  for id, entry in pairs(moved_to) do redis.call('HSET', record_key(id), 'e', entry, 'q', '') end
   for _, words in ipairs(order) do
     -- Lua's stack bounds the arguments of one call; a reader of changes takes whole entries.
     local step = words.command == 'XADD' and 128 or 1000
@@ -95,24 +101,33 @@ local function lane_in_flight(lane, by)
   if type then counts.add('in:type:' .. type, by) end
 end
 
--- The platform's log. A task's own log is written beside it, except its first event, which the record already tells.
+-- The platform's log. A task's own log is written beside it, except its first event, which the record already tells:
+-- changes of state in the record ('lg'), which is written anyway, and what attempts emit in a list.
 local function publish(events_max, kind, id, tenant, seq, data)
   if NO_EVENTS then return end
+  -- One field: every further one costs as much as the rest of the script.
   redis.call('XADD', EVENTS, 'MAXLEN', '~', events_max, '*',
-    'k', kind, 's', id, 'n', tenant, 'q', seq, 't', now, 'd', data)
+    'e', kind .. '\n' .. id .. '\n' .. tenant .. '\n' .. seq .. '\n' .. now .. '\n' .. data)
 end
 
--- `seq` is the record's counter 'ev' after this event; who gives it writes it.
-local function write_event(limits, id, tenant, kind, data, seq)
-  if NO_EVENTS then return end
-  local log = P .. 'log:' .. id
-  redis.call('RPUSH', log, '{"seq":' .. seq .. ',"kind":"' .. kind .. '","at_ms":' .. now .. ',"data":' .. data .. '}')
-  if seq > limits.task_events then redis.call('LTRIM', log, -limits.task_events, -1) end
-  publish(limits.events, kind, id, tenant, seq, data)
+local function log_line(kind, data, seq)
+  return '{"seq":' .. seq .. ',"kind":"' .. kind .. '","at_ms":' .. now .. ',"data":' .. data .. '}'
+end
+
+local function longer(list, item) return list and list ~= '' and (list .. ',' .. item) or item end
+
+-- A change of state. `ev` and `lg` are the record's; gives them anew, to be written with the rest of it.
+local function transition(limits, id, tenant, kind, data, ev, lg)
+  local seq = tonumber(ev or 1)
+  if NO_EVENTS then return seq, lg or '' end
+  publish(limits.events, kind, id, tenant, seq + 1, data)
+  return seq + 1, longer(lg, log_line(kind, data, seq + 1))
 end
 
 local function append_event(limits, id, tenant, kind, data)
-  write_event(limits, id, tenant, kind, data, redis.call('HINCRBY', record_key(id), 'ev', 1))
+  local r = redis.call('HMGET', record_key(id), 'ev', 'lg')
+  local ev, lg = transition(limits, id, tenant, kind, data, r[1], r[2])
+  redis.call('HSET', record_key(id), 'ev', ev, 'lg', lg)
 end
 
 local touched = {}
@@ -210,7 +225,7 @@ local function refill(limits, route, prio, room)
       local item = readers[lane]()
       if item then
         local id = item[2][2]
-        redis.call('HSET', record_key(id), 'e', add_entry(id, route, prio, lane, item[2][4]), 'q', '')
+        moved_to[id] = add_entry(id, route, prio, lane, item[2][4])
         moved[lane] = moved[lane] or {}
         table.insert(moved[lane], item[1])
         missing = missing - 1
@@ -295,36 +310,31 @@ local function spend(id, tenant, usd, tokens, final)
     'rt', string.format('%d', held_tokens - back_tokens))
 end
 
-local function longer(history, attempt_json)
-  return history and history ~= '' and (history .. ',' .. attempt_json) or attempt_json
-end
-
 -- A task that waits again has to start by its deadline again.
 local function start_by(id, deadline)
   if deadline then redis.call('ZADD', STARTBY, deadline, id) end
 end
 
 -- Final states. The record stays for `ttl_ms` (a dead letter until it is redriven); the ledger keeps what is to be kept.
--- `known` are fields of the record that the caller has read: ev, d, x, bd, due.
+-- `known` are fields of the record that the caller has read: ev, lg, lo, d, x, bd, due.
 local function finish(limits, id, tenant, state, kind, data, fields, known)
   local key = record_key(id)
   if not known then
-    local r = redis.call('HMGET', key, 'ev', 'd', 'x', 'bd', 'due')
-    known = {ev = r[1], d = r[2], x = r[3], bd = r[4], due = r[5]}
+    local r = redis.call('HMGET', key, 'ev', 'd', 'x', 'bd', 'due', 'lg', 'lo')
+    known = {ev = r[1], d = r[2], x = r[3], bd = r[4], due = r[5], lg = r[6], lo = r[7]}
   end
-  local seq = tonumber(known.ev) + (NO_EVENTS and 0 or 1)
+  local ev, lg = transition(limits, id, tenant, kind, data, known.ev, known.lg)
   if state == 'cancelled' then
     fields[#fields + 1] = 'err'
     fields[#fields + 1] = cjson.encode({code = 'cancelled', message = cjson.decode(data).reason})
   end
-  redis.call('HSET', key, 's', state, 'u', now, 'f', now, 'ev', seq, unpack(fields))
+  redis.call('HSET', key, 's', state, 'u', NOW, 'f', NOW, 'ev', ev, 'lg', lg, unpack(fields))
   if known.x or known.due then redis.call('HDEL', key, 'x', 'due') end
   if known.d then gather('ZREM', STARTBY, id) end
   if known.bd then spend(id, tenant, 0, 0, true) end
-  write_event(limits, id, tenant, kind, data, seq)
   if state ~= 'dead' then
     redis.call('PEXPIRE', key, limits.ttl_ms)
-    redis.call('PEXPIRE', P .. 'log:' .. id, limits.ttl_ms)
+    if known.lo then redis.call('PEXPIRE', P .. 'log:' .. id, limits.ttl_ms) end
   end
   changed(id)
 end

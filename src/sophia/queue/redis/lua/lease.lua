@@ -9,10 +9,11 @@ local by_worker = ',"worker":' .. cjson.encode(worker) .. ',"pool":' .. cjson.en
 -- Gives false for an entry that belongs to no task.
 local function begin(route, prio, entry, id, body)
   local key = record_key(id)
-  local r = redis.call('HMGET', key, 's', 'e', 'n', 'd', 'h', 'l', 'a', 'c', 'ev')
+  local r = redis.call('HMGET', key, 's', 'e', 'n', 'd', 'h', 'l', 'a', 'c', 'ev', 'lg')
   if not r[1] then return false end
   -- Cancelled or moved meanwhile: whoever did that has taken the entry out and counted it.
-  if r[1] ~= 'queued' or r[2] ~= entry then return true end
+  if r[1] ~= 'queued' or (moved_to[id] or r[2]) ~= entry then return true end
+  moved_to[id] = nil
   local tenant, deadline = r[3], tonumber(r[4] or '0')
   if deadline > 0 then
     if deadline < now then
@@ -23,13 +24,13 @@ local function begin(route, prio, entry, id, body)
     end
     gather('ZREM', STARTBY, id)
   end
-  local attempt, counted_attempts, seq = tonumber(r[7]) + 1, tonumber(r[8]) + 1, tonumber(r[9]) + (NO_EVENTS and 0 or 1)
-  redis.call('HSET', key, 's', 'running', 'w', worker, 'pl', pool, 'st', now, 'u', now, 'a', attempt,
-    'c', counted_attempts, 'ev', seq)
+  local attempt, counted_attempts = tonumber(r[7] or 0) + 1, tonumber(r[8] or 0) + 1
+  local ev, lg = transition(limits, id, tenant, 'task.running', '{"attempt":' .. attempt .. by_worker, r[9], r[10])
+  redis.call('HSET', key, 's', 'running', 'w', worker, 'pl', pool, 'st', NOW, 'u', NOW, 'a', attempt,
+    'c', counted_attempts, 'e', entry, 'q', '', 'ev', ev, 'lg', lg)
   gather('ZADD', LEASES, now + lease_ms, id)
   count('unread', route, prio, -1)
   count('running', route, prio, 1)
-  write_event(limits, id, tenant, 'task.running', '{"attempt":' .. attempt .. by_worker, seq)
   changed(id)
   taken[#taken + 1] = {id, attempt, counted_attempts, body, now, r[5] or ''}
   return true

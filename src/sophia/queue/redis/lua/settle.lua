@@ -6,14 +6,14 @@ local answers, freed = {}, {}
 for i = A, #ARGV, STEP do
   local id, worker, attempt, outcome = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local key = record_key(id)
-  local r = redis.call('HMGET', key, 's', 'w', 'a', 'n', 'r', 'p', 'e', 'x', 'ls', 'l', 'h', 'ev', 'd', 'bd', 'c')
+  local r = redis.call('HMGET', key, 's', 'w', 'a', 'n', 'r', 'p', 'e', 'x', 'ls', 'l', 'h', 'ev', 'd', 'bd', 'c', 'lg', 'lo')
   local mark = attempt .. ' ' .. outcome .. ' ' .. worker
   local answer = 0
   if r[1] == 'running' and r[2] == worker and r[3] == attempt then
     local tenant, route, prio = r[4], r[5], r[6]
     local lane = r[10] or tenant
     local result, err, data = ARGV[i + 4], ARGV[i + 5], ARGV[i + 8]
-    local known = {ev = r[12], d = r[13], x = r[8], bd = r[14]}
+    local known = {ev = r[12], d = r[13], x = r[8], bd = r[14], lg = r[16], lo = r[17]}
     gather('ZREM', LEASES, id)
     local body = remove_entry(route, prio, lane, r[7], 'running') or ''
     local history = longer(r[11], ARGV[i + 6])

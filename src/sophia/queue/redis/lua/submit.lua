@@ -58,7 +58,7 @@ for i = A, #ARGV, STEP do
       fresh[key] = {id = id, hash = hash}
     end
   end
-  if not answer and ARGV[i + 13] ~= '' then
+  if not answer and ARGV[i + 13] ~= '' and not restored[id] then
     answer = over_budget(tenant, ARGV[i + 13], tonumber(ARGV[i + 14]), tonumber(ARGV[i + 15]), ARGV[i + 16])
     if answer then
       answer[1] = id
@@ -79,12 +79,15 @@ for i = A, #ARGV, STEP do
     local type_capped = limits.caps['type:' .. ARGV[i + 2]]
     local lane = type_capped and (tenant .. '|' .. ARGV[i + 2]) or tenant
     local state = later and 'scheduled' or 'queued'
-    local record = {'HSET', record_key(id), 's', state, 'n', tenant, 'r', route, 'p', prio, 'at', now, 'u', now,
-      'm', ARGV[i + 7], 'a', 0, 'c', 0, 'ev', 1}
+    local record = {'HSET', record_key(id), 's', state, 'n', tenant, 'r', route, 'p', prio, 'at', NOW, 'u', NOW,
+      'm', ARGV[i + 7]}
     local function keep(...)
       for _, word in ipairs({...}) do record[#record + 1] = word end
     end
     if type_capped then keep('l', lane) end
+    local past = restored[id]
+    if past then keep('a', past.attempt, 'c', past.counted) end
+    if past and past.history ~= '' then keep('h', past.history) end
     local day = ARGV[i + 13]
     if day ~= '' then
       keep('bd', day, 'ru', ARGV[i + 14], 'rt', ARGV[i + 15])
