@@ -17,10 +17,11 @@ help: ## List what can be made
 up: $(VENV)/.runtime $(STATIC) ## Install, build and run the whole platform (PORT=…, DATA_DIR=…); Ctrl-C stops it
 	@exec $(BIN)/sophia up $(if $(PORT),--port $(PORT)) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
-test: $(VENV)/.dev $(STATIC) ## Run all tests (PYTEST="-k name" picks)
+test: $(VENV)/.dev $(STATIC) ## Run all tests (PYTEST="--durations=20" adds options)
 	@scripts/ensure-test-packages
 	@cd ui && npm run --silent test
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/conformance tests/property tests/integration $(PYTEST)
+	@$(BIN)/python -m pytest -q tests/e2e tests/ui $(PYTEST)
 
 check: $(VENV)/.dev ui/node_modules/.installed ## Lint, types, import rules, generated files
 	$(BIN)/ruff check .
