@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import redis.asyncio as aioredis
 
+from sophia.app import jetstream
 from sophia.events.base import EventLog
 from sophia.events.redis import RedisEventLog
 from sophia.inference.base import Embedder, Models
@@ -61,7 +62,13 @@ def queue_options(loaded: Loaded) -> QueueOptions:
 
 @contextlib.asynccontextmanager
 async def backbone(loaded: Loaded) -> AsyncIterator[Backbone]:
-    """Queue and events over one ordinary and one blocking client, closed at the end."""
+    """Queue and events: on Redis over one ordinary and one blocking client, closed at the end."""
+    if loaded.settings.queue.engine == "jetstream":
+        async with jetstream.engine(loaded) as engine:
+            yield Backbone(
+                queue=engine.queue, poison=engine.poison, work=engine.work, upkeep=engine.upkeep, events=engine.events
+            )
+        return
     if loaded.redis_url is None:
         raise ConfigError(
             "this role needs a Redis server",

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from sophia.embedded.redis_server import end_orphan
+from sophia.embedded import nats_server, redis_server
+from sophia.embedded.child import end_orphan
 from sophia.nouns.errors import ConfigError, StorageFull
 
 LEAST_FREE_BYTES = 200 * 1024 * 1024
@@ -86,7 +87,8 @@ async def _take(fd: int, data_dir: Path) -> None:
                     f"a platform already runs over {data_dir} (process {running.pid}) at {running.url}",
                     mend="use it, stop it with Ctrl-C, or choose another --data-dir and --port",
                 ) from None
-            end_orphan(data_dir / "redis")
+            end_orphan(data_dir / "redis" / redis_server.PID_FILE)
+            end_orphan(data_dir / "nats" / nats_server.PID_FILE)
             if loop.time() > until_s:
                 raise ConfigError(
                     f"another process still holds {data_dir / 'lock'}", mend="end it, or choose another --data-dir"

@@ -14,6 +14,7 @@ from sophia.app import data_dir
 from sophia.app.metrics import metrics_server
 from sophia.app.probes import answers_health, free_port, require_free
 from sophia.app.supervisor import Child, ChildSpec
+from sophia.embedded.nats_server import NatsServer
 from sophia.embedded.redis_server import RedisServer
 from sophia.nouns.errors import ConfigError, SophiaError
 from sophia.providers.local import LocalProvider
@@ -21,7 +22,7 @@ from sophia.settings.loaded import Loaded
 
 Echo = Callable[[str], None]
 WORKERS_GRACE_S = 25.0
-REDIS_GRACE_S = 20.0
+SERVER_GRACE_S = 20.0
 
 
 async def run_up(
@@ -105,8 +106,16 @@ class Platform:
         self._echo("stopped; nothing accepted is lost")
 
     async def _start(self, stack: contextlib.AsyncExitStack, stop: asyncio.Event) -> None:
-        if self._loaded.redis_url is None:
-            await self._step("Redis", stop, stack.enter_async_context(self._embedded_redis()))
+        if self._loaded.settings.queue.engine == "jetstream":
+            if self._loaded.nats_url is None:
+                nats = NatsServer(self._loaded.data_dir / "nats", pass_fds=(self._lock_fd,))
+                serving = self._embedded(nats, "NATS", "SOPHIA_NATS_URL")
+                await self._step("NATS", stop, stack.enter_async_context(serving))
+        elif self._loaded.redis_url is None:
+            redis = RedisServer(self._loaded.data_dir / "redis", pass_fds=(self._lock_fd,))
+            await self._step(
+                "Redis", stop, stack.enter_async_context(self._embedded(redis, "Redis", "SOPHIA_REDIS_URL"))
+            )
         used = self._embedded_kinds()
         chat = self._model_server("chat", "SOPHIA_LLAMA_URL") if "llama_embedded" in used else None
         embedding = self._model_server("embedding", "SOPHIA_EMBEDDER_URL") if "onnx_embedded" in used else None
@@ -147,24 +156,23 @@ class Platform:
             stopping.cancel()
 
     @contextlib.asynccontextmanager
-    async def _embedded_redis(self) -> AsyncIterator[None]:
-        server = RedisServer(self._loaded.data_dir / "redis", pass_fds=(self._lock_fd,))
+    async def _embedded(self, server: RedisServer | NatsServer, name: str, variable: str) -> AsyncIterator[None]:
         await server.start()
-        self._environment["SOPHIA_REDIS_URL"] = server.url
-        keeper = asyncio.create_task(self._keep_redis(server))
+        self._environment[variable] = server.url
+        keeper = asyncio.create_task(self._keep(server, name))
         try:
             yield
         finally:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
             await self._stop_children()
-            await server.stop(REDIS_GRACE_S)
+            await server.stop(SERVER_GRACE_S)
 
-    async def _keep_redis(self, server: RedisServer) -> None:
+    async def _keep(self, server: RedisServer | NatsServer, name: str) -> None:
         pause_s = 0.1
         while True:
             status = await server.wait()
-            self._echo(f"Redis ended with status {status}; starting it again")
+            self._echo(f"{name} ended with status {status}; starting it again")
             while True:
                 await asyncio.sleep(pause_s)
                 try:
@@ -172,7 +180,7 @@ class Platform:
                     pause_s = 0.1
                     break
                 except SophiaError as error:
-                    self._echo(f"Redis does not start: {error}")
+                    self._echo(f"{name} does not start: {error}")
                     pause_s = min(pause_s * 3, 10.0)
 
     def _embedded_kinds(self) -> set[str]:

@@ -55,7 +55,7 @@ async def examine(
         return [*checks, Check(name="settings", status="fail", detail=error.message, mend=error.mend or "")]
     checks.append(_settings(loaded))
     checks.append(_data_dir(loaded.data_dir))
-    checks.append(await _redis(loaded))
+    checks.append(await (_nats(loaded) if loaded.settings.queue.engine == "jetstream" else _redis(loaded)))
     checks += _packages(loaded)
     running = await _running(loaded, environ, here)
     return [*checks, running if running is not None else _ports(loaded, port)]
@@ -159,6 +159,28 @@ async def _redis(loaded: Loaded) -> Check:
     finally:
         await client.aclose()
     return Check(name="redis", status="ok", detail=f"answers, version {version}")
+
+
+async def _nats(loaded: Loaded) -> Check:
+    if importlib.util.find_spec("nats") is None:
+        mend = "pip install 'sophia[jetstream]'"
+        return Check(name="nats", status="fail", detail="the client is not installed", mend=mend)
+    from sophia.queue.jetstream import close_bus, open_bus
+
+    if loaded.nats_url is None:
+        from sophia.embedded.nats_server import server_binary
+
+        try:
+            server_binary()
+        except SophiaError as error:
+            return Check(name="nats", status="fail", detail=error.message, mend=error.mend or "")
+        return Check(name="nats", status="ok", detail="embedded, started by `sophia up`")
+    try:
+        bus = await open_bus(loaded.nats_url, replicas=loaded.settings.nats.replicas)
+    except SophiaError as error:
+        return Check(name="nats", status="fail", detail=error.message, mend=error.mend or "")
+    await close_bus(bus)
+    return Check(name="nats", status="ok", detail="answers, and keeps the stream")
 
 
 def _packages(loaded: Loaded) -> list[Check]:

@@ -66,6 +66,18 @@ async def stop_child(process: asyncio.subprocess.Process, grace_s: float) -> int
     return await process.wait()
 
 
+def end_orphan(pid_file: Path) -> None:
+    """Ask a server that outlived its platform to end. Needed where the kernel cannot do it (see ``dies_with_parent``)."""
+    import psutil
+
+    try:
+        process = psutil.Process(int(pid_file.read_text()))
+        if str(pid_file.parent.resolve()) in " ".join(process.cmdline()):
+            process.terminate()
+    except (OSError, ValueError, psutil.Error):
+        return
+
+
 def tail_of(path: Path, lines: int = 5) -> str:
     """The end of a log file, for error messages."""
     try:

@@ -10,6 +10,7 @@ import secrets
 import shutil
 import socket
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 
 from sophia.embedded.child import start_child, stop_child, tail_of
@@ -45,13 +46,22 @@ class NatsServer:
     the kernel before it is acknowledged. One second is what the embedded Redis promises as well (``everysec``).
     """
 
-    def __init__(self, data_dir: Path, *, binary: Path | None = None, sync_interval: str = "1s", port: int = 0) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        binary: Path | None = None,
+        sync_interval: str = "1s",
+        port: int = 0,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self.data_dir = data_dir
         self.log_path = data_dir / "nats.log"
         self.process: asyncio.subprocess.Process | None = None
         self._binary = binary
         self._sync_interval = sync_interval
         self._port = port
+        self._pass_fds = tuple(pass_fds)
         self._token = secrets.token_hex(16)
 
     @property
@@ -83,9 +93,11 @@ class NatsServer:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         if self._port == 0:
             self._port = _free_port()
-        command = [str(self._binary or server_binary()), "-c", str(self._write_config())]
+        command = [str(self._binary or server_binary()), "-c", str(self._write_config().resolve())]
         with self.log_path.open("ab") as log:
-            self.process = await start_child(command, log=log, environment=os.environ, cwd=self.data_dir)
+            self.process = await start_child(
+                command, log=log, environment=os.environ, cwd=self.data_dir, pass_fds=self._pass_fds
+            )
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 while not await self._answers():

@@ -110,18 +110,6 @@ class RedisServer:
         self.socket.unlink(missing_ok=True)
 
 
-def end_orphan(data_dir: Path) -> None:
-    """Ask a server that outlived its platform to end. Needed where the kernel cannot do it (see ``dies_with_parent``)."""
-    import psutil
-
-    try:
-        process = psutil.Process(int((data_dir / PID_FILE).read_text()))
-        if str(data_dir.resolve()) in " ".join(process.cmdline()):
-            process.terminate()
-    except (OSError, ValueError, psutil.Error):
-        return
-
-
 def _socket_path(data_dir: Path) -> Path:
     """In the data folder; in a folder of its own for temporary files when that path is too long for a socket."""
     path = data_dir.resolve() / "redis.sock"

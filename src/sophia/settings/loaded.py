@@ -52,7 +52,9 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     config_path: Path | None
     data_dir: Path
     redis_url: str | None
-    """``None``: the embedded server is to be started."""
+    """``None``: the embedded server is to be started, or the queue is not on Redis."""
+    nats_url: str | None
+    """``None``: the embedded server is to be started, or the queue is not on JetStream."""
     ledger_url: str | None
     """``None``: SQLite in the data folder."""
     objects: ResolvedObjects | None

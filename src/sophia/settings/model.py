@@ -61,6 +61,14 @@ class RedisSettings(Section, frozen=True, kw_only=True):
     partitions: Annotated[int, msgspec.Meta(ge=1, le=1024)]
 
 
+class NatsSettings(Section, frozen=True, kw_only=True):
+    """In use with ``queue.engine: jetstream``. ``url: null`` starts the embedded server."""
+
+    url: SecretRef | None
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=5)]
+    """Servers of a cluster that keep the stream."""
+
+
 class LedgerSettings(Section, frozen=True, kw_only=True):
     """``url: null`` is SQLite in the data folder; else a ``postgresql://`` URL."""
 
@@ -90,6 +98,7 @@ class RetrySettings(Section, frozen=True, kw_only=True):
 
 
 class QueueSettings(Section, frozen=True, kw_only=True):
+    engine: Annotated[str, msgspec.Meta(pattern="^(redis|jetstream)$")]
     streams: tuple[Name, ...]
     lease_s: Positive
     heartbeat_s: Positive
@@ -344,6 +353,7 @@ class Settings(Section, frozen=True, kw_only=True):
     metrics: MetricsSettings
     auth: AuthSettings
     redis: RedisSettings
+    nats: NatsSettings
     ledger: LedgerSettings
     objects: ObjectSettings
     queue: QueueSettings

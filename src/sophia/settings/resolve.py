@@ -16,9 +16,15 @@ from sophia.settings.model import ObjectSettings, ProviderSettings, SecretRef, S
 
 EMBEDDED_KINDS = frozenset({"llama_embedded", "onnx_embedded"})
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+NATS_SCHEMES = ("nats://", "tls://", "ws://", "wss://")
 OBJECT_SCHEMES = ("s3://",)
 LEDGER_SCHEMES = ("postgresql://", "postgres://", "sqlite:///")
-OVERRIDES = {"redis.url": "SOPHIA_REDIS_URL", "ledger.url": "SOPHIA_LEDGER_URL", "objects.url": "SOPHIA_OBJECTS_URL"}
+OVERRIDES = {
+    "redis.url": "SOPHIA_REDIS_URL",
+    "nats.url": "SOPHIA_NATS_URL",
+    "ledger.url": "SOPHIA_LEDGER_URL",
+    "objects.url": "SOPHIA_OBJECTS_URL",
+}
 _HEADER_SAFE = re.compile(r"^[\t\x20-\x7e]+$")
 
 
@@ -58,7 +64,9 @@ class _Missing:
 def resolve(settings: Settings, environ: Mapping[str, str], *, config_path: Path | None, data_dir: Path) -> Loaded:
     """Raises ``ConfigError`` naming every variable that is needed and not set."""
     missing = _Missing(environ)
-    redis_url = missing.url("redis.url", settings.redis.url, REDIS_SCHEMES)
+    on_redis = settings.queue.engine == "redis"
+    redis_url = missing.url("redis.url", settings.redis.url, REDIS_SCHEMES) if on_redis else None
+    nats_url = None if on_redis else missing.url("nats.url", settings.nats.url, NATS_SCHEMES)
     ledger_url = missing.url("ledger.url", settings.ledger.url, LEDGER_SCHEMES)
     objects = _objects(settings.objects, missing)
     api_keys = _api_keys(settings, missing)
@@ -74,6 +82,7 @@ def resolve(settings: Settings, environ: Mapping[str, str], *, config_path: Path
         config_path=config_path,
         data_dir=data_dir,
         redis_url=redis_url,
+        nats_url=nats_url,
         ledger_url=ledger_url,
         objects=objects,
         api_keys=api_keys,
