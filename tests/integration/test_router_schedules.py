@@ -15,15 +15,19 @@ import redis.asyncio as aioredis
 
 from sophia.embedded.redis_server import RedisServer
 from sophia.events.redis import RedisEventLog
+from sophia.intake import Intake
 from sophia.nouns.budget import TenantBudget
 from sophia.nouns.errors import Unavailable
 from sophia.nouns.schedule import SCHEDULES_SNAPSHOT, SchedulesSnapshot, ScheduleState
 from sophia.nouns.submission import Submission
 from sophia.nouns.task import Priority, Task
+from sophia.objects.packing import Packing
+from sophia.objects.places import open_objects
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
 from sophia.redis.connection import connect
 from sophia.router.schedules import Scheduler
 from sophia.router.service import Router
+from sophia.router.sweep import Sweeper
 from sophia.settings.load import merged_settings
 from sophia.settings.model import ScheduleSettings, Settings, TenantSettings
 from sophia.store.sql import open_ledger
@@ -70,12 +74,16 @@ class Bench:
     async def router(self, name: str, **schedules: ScheduleSettings) -> AsyncIterator[None]:
         ledger = open_ledger(None, self.data_dir)
         await ledger.migrate()
+        objects = open_objects(None, self.data_dir)
+        intake = Intake(self.queue, ledger, ledger, Packing(objects, 262_144), self.clock, idempotency_ttl_s=86_400)
         router = Router(
             name,
             queue=self.queue,
             upkeep=RedisUpkeep(self.client, self.blocking, OPTIONS),
             events=self.events,
             ledger=ledger,
+            intake=intake,
+            sweeper=Sweeper(objects, ledger, self.clock),
             pools=None,
             settings=self.settings(**schedules),
             clock=self.clock,

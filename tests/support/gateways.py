@@ -21,9 +21,12 @@ from sophia.events.redis import RedisEventLog
 from sophia.gateway.deps import GatewayDeps
 from sophia.gateway.service import Gateway
 from sophia.inference.base import Models
+from sophia.intake import Intake
 from sophia.nouns.clock import SystemClock
 from sophia.nouns.task import AttemptOutcome
 from sophia.nouns.usage import Usage
+from sophia.objects.packing import Packing
+from sophia.objects.places import open_objects
 from sophia.queue.base import Emission, Lease, Settlement
 from sophia.queue.redis import RedisTaskQueue, RedisUpkeep, RedisWorkQueue
 from sophia.redis.connection import connect
@@ -55,6 +58,16 @@ class Platform:
         self.upkeep = RedisUpkeep(self.client, self._blocking, options)
         self.events = RedisEventLog(self.client, self._blocking, options)
         self.ledger: SqlLedger = open_ledger(None, loaded.data_dir)
+        self.objects = open_objects(None, loaded.data_dir)
+        self.packing = Packing(self.objects, loaded.settings.objects.inline_max_bytes)
+        self.intake = Intake(
+            self.queue,
+            self.ledger,
+            self.ledger,
+            self.packing,
+            SystemClock(),
+            idempotency_ttl_s=loaded.settings.queue.idempotency_ttl_s,
+        )
         self.registry = CollectorRegistry()
         self.hub = Hub(self.events, read_wait_s=1.0)
         self.models = models
@@ -65,6 +78,8 @@ class Platform:
             events=self.events,
             hub=self.hub,
             ledger=self.ledger,
+            intake=self.intake,
+            packing=self.packing,
             models=models,
             clock=SystemClock(),
             static_dir=static_dir,

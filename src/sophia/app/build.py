@@ -15,16 +15,20 @@ from sophia.events.base import EventLog
 from sophia.events.redis import RedisEventLog
 from sophia.inference.base import Embedder, Models
 from sophia.inference.directory import ModelDirectory
+from sophia.intake import Intake
+from sophia.nouns.clock import SystemClock
 from sophia.nouns.errors import ConfigError
 from sophia.nouns.pool import PoolSpec
+from sophia.objects.base import ObjectStore
+from sophia.objects.packing import Packing
 from sophia.queue.base import PoisonShelf, QueueUpkeep, TaskQueue, WorkQueue
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
 from sophia.redis.connection import connect
 from sophia.settings.loaded import Loaded
-from sophia.store.base import Ledger
 
 if TYPE_CHECKING:
     from sophia.inference.onnx_embedder import OnnxEmbedder
+    from sophia.store.sql import SqlLedger
 
 BLOCKING_REPLY_TIMEOUT_S = 70.0
 
@@ -97,7 +101,33 @@ async def backbone(loaded: Loaded) -> AsyncIterator[Backbone]:
 
 
 @contextlib.asynccontextmanager
-async def ledger(loaded: Loaded) -> AsyncIterator[Ledger]:
+async def objects(loaded: Loaded) -> AsyncIterator[ObjectStore]:
+    from sophia.objects.places import open_objects
+
+    opened = open_objects(loaded.objects, loaded.data_dir)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+def packing(loaded: Loaded, store: ObjectStore) -> Packing:
+    return Packing(store, loaded.settings.objects.inline_max_bytes)
+
+
+def intake(loaded: Loaded, queue: TaskQueue, ledger: SqlLedger, store: ObjectStore) -> Intake:
+    return Intake(
+        queue,
+        ledger,
+        ledger,
+        packing(loaded, store),
+        SystemClock(),
+        idempotency_ttl_s=loaded.settings.queue.idempotency_ttl_s,
+    )
+
+
+@contextlib.asynccontextmanager
+async def ledger(loaded: Loaded) -> AsyncIterator[SqlLedger]:
     from sophia.store.sql import open_ledger
 
     opened = open_ledger(loaded.ledger_url, loaded.data_dir)

@@ -85,7 +85,12 @@ async def run_gateway(loaded: Loaded, options: Options, stop: asyncio.Event) -> 
     from sophia.gateway.service import Gateway
 
     server = loaded.settings.server
-    async with build.backbone(loaded) as backbone, build.ledger(loaded) as ledger, build.models(loaded) as models:
+    async with (
+        build.backbone(loaded) as backbone,
+        build.ledger(loaded) as ledger,
+        build.objects(loaded) as objects,
+        build.models(loaded) as models,
+    ):
         hub = Hub(backbone.events)
         deps = GatewayDeps(
             loaded=loaded,
@@ -94,6 +99,8 @@ async def run_gateway(loaded: Loaded, options: Options, stop: asyncio.Event) -> 
             events=backbone.events,
             hub=hub,
             ledger=ledger,
+            intake=build.intake(loaded, backbone.queue, ledger, objects),
+            packing=build.packing(loaded, objects),
             models=models,
             clock=SystemClock(),
             static_dir=STATIC_DIR,
@@ -140,9 +147,10 @@ async def run_websocket(loaded: Loaded, options: Options, stop: asyncio.Event) -
 async def run_router(loaded: Loaded, options: Options, stop: asyncio.Event) -> None:
     from sophia.pools.manager import PoolManager
     from sophia.router.service import Router
+    from sophia.router.sweep import Sweeper
 
     clock = SystemClock()
-    async with build.backbone(loaded) as backbone, build.ledger(loaded) as ledger:
+    async with build.backbone(loaded) as backbone, build.ledger(loaded) as ledger, build.objects(loaded) as objects:
         providers = _providers(loaded, options)
         manager = PoolManager(
             loaded.settings, providers, backbone.queue, backbone.upkeep, backbone.events, ledger, clock
@@ -153,6 +161,8 @@ async def run_router(loaded: Loaded, options: Options, stop: asyncio.Event) -> N
             upkeep=backbone.upkeep,
             events=backbone.events,
             ledger=ledger,
+            intake=build.intake(loaded, backbone.queue, ledger, objects),
+            sweeper=Sweeper(objects, ledger, clock),
             pools=manager,
             settings=loaded.settings,
             clock=clock,
@@ -175,7 +185,11 @@ async def run_worker(loaded: Loaded, options: Options, stop: asyncio.Event) -> N
         raise ConfigError(
             f"there is no pool {pool!r}", field="--pool", mend=f"one of {', '.join(sorted(loaded.settings.pools))}"
         )
-    async with build.backbone(loaded) as backbone, build.models(loaded, spec) as models:
+    async with (
+        build.backbone(loaded) as backbone,
+        build.objects(loaded) as objects,
+        build.models(loaded, spec) as models,
+    ):
         worker = Worker(
             options.get("id") or f"{pool}-{socket.gethostname()}-{os.getpid()}",
             pool,
@@ -187,6 +201,7 @@ async def run_worker(loaded: Loaded, options: Options, stop: asyncio.Event) -> N
             handlers=HANDLERS,
             clock=SystemClock(),
             drain_s=spec.drain_timeout_s,
+            packing=build.packing(loaded, objects),
         )
         serving = asyncio.create_task(worker.run())
         await _until(stop, serving)

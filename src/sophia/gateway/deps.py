@@ -15,8 +15,10 @@ from sophia.events.base import EventLog
 from sophia.events.hub import Hub
 from sophia.gateway.metrics import GatewayMetrics
 from sophia.inference.base import Models
+from sophia.intake import Intake
 from sophia.nouns.clock import Clock
 from sophia.nouns.ids import IdSource
+from sophia.objects.packing import Packing
 from sophia.queue.base import PoisonShelf, TaskQueue
 from sophia.settings.keyring import Keyring
 from sophia.settings.loaded import Loaded
@@ -34,6 +36,8 @@ class GatewayDeps:
     events: EventLog
     hub: Hub
     ledger: Ledger
+    intake: Intake
+    packing: Packing
     models: Models
     clock: Clock
     static_dir: Path | None

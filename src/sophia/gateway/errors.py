@@ -22,6 +22,7 @@ _STATUS: tuple[tuple[type[tree.SophiaError], int], ...] = (
     (tree.Forbidden, 403),
     (tree.NotFound, 404),
     (tree.Conflict, 409),
+    (tree.ObjectMissing, 410),
     (tree.BudgetExceeded, 402),
     (tree.RateLimited, 429),
     (tree.StorageFull, 507),

@@ -27,7 +27,7 @@ _PART = " · "
 async def submit_task(call: Call) -> Response:
     submission = decode(await read_body(call.request, call.settings.server.max_body_bytes), Submission)
     task = _task(call, submission, key=_idempotency_key(call))
-    (receipt,) = await call.deps.queue.submit([task])
+    (receipt,) = await call.deps.intake.submit([task])
     accepted = _accepted(task, receipt)
     return json_answer(accepted, 202, {"Location": f"/v1/tasks/{accepted.id}"})
 
@@ -44,7 +44,7 @@ async def submit_batch(call: Call) -> Response:
         _task(call, submission, key=None if key is None else f"{key}{_PART}{index}", place=f"tasks[{index}].")
         for index, submission in enumerate(batch.tasks)
     ]
-    receipts = await call.deps.queue.submit(tasks)
+    receipts = await call.deps.intake.submit(tasks)
     return json_answer(BatchAccepted(tasks=_all_accepted(tasks, receipts)), 202)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
+import msgspec
 from starlette.responses import Response
 
 from sophia.gateway.body import decode, read_body
@@ -18,10 +20,10 @@ from sophia.gateway.responses import json_answer
 from sophia.gateway.schemas import CancelRequest, TaskList
 from sophia.gateway.streaming import while_connected
 from sophia.gateway.views import route_name, task_summary, task_view
-from sophia.nouns.errors import InvalidInput
+from sophia.nouns.errors import InvalidInput, Unavailable
 from sophia.nouns.payloads import PAYLOADS
 from sophia.nouns.submission import Timestamp
-from sophia.nouns.task import TaskRecord, TaskState
+from sophia.nouns.task import Durability, TaskRecord, TaskState
 from sophia.nouns.wording import nearest
 from sophia.store.base import TaskFilter
 
@@ -32,7 +34,14 @@ async def get_task(call: Call) -> Response:
         record = await while_connected(call.request.receive, wait_until_final(call, wait_s))
     else:
         record = await find_task(call)
-    return json_answer(task_view(record))
+    return await _in_full(call, record)
+
+
+async def _in_full(call: Call, record: TaskRecord) -> Response:
+    """The task with its payload and result, wherever they are. Raises ``ObjectMissing`` and ``ObjectDamaged``."""
+    view, packing = task_view(record), call.deps.packing
+    payload, result = await asyncio.gather(packing.loaded(view.payload), packing.loaded(view.result))
+    return json_answer(msgspec.structs.replace(view, payload=payload, result=result))
 
 
 async def list_tasks(call: Call) -> Response:
@@ -54,8 +63,11 @@ async def cancel_task(call: Call) -> Response:
     request = decode(body, CancelRequest) if body.strip() else CancelRequest()
     record = await find_task(call)
     if not record.state.is_final:
-        record = await call.deps.queue.cancel(record.task.id, request.reason) or record
-    return json_answer(task_view(record))
+        after = await call.deps.queue.cancel(record.task.id, request.reason)
+        if after is None and record.task.durability is Durability.LEDGER:
+            raise Unavailable("the queue has lost this task and takes it up again soon; cancel it then", retry_after_s=10)
+        record = after or record
+    return await _in_full(call, record)
 
 
 async def explain_task(call: Call) -> Response:

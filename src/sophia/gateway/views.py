@@ -107,6 +107,7 @@ def task_view(record: TaskRecord) -> api.TaskView:
         max_attempts=task.max_attempts,
         attempts=[attempt_view(attempt) for attempt in record.attempts],
         result=record.result,
+        durability=task.durability,
     )
 
 

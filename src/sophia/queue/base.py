@@ -206,6 +206,11 @@ class QueueUpkeep(Protocol):
     async def acknowledge(self, changes: Sequence[Change]) -> None:
         """Takes all that one call of ``changes`` gave, or those of some tokens; changes that share a token go together."""
 
+    async def restore(self, records: Sequence[TaskRecord]) -> list[str]:
+        """Queue again what the queue has lost, as the ledger had it: attempts stay its history, and their numbers go on
+        behind it, which fences off whoever still works on one. An attempt that was under way counts as lost, but not
+        against ``max_attempts``. Known ids change nothing; the ids of those that went."""
+
     async def request_stop(self, worker: str) -> None:
         """Ask a worker to drain at its next beat."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from sophia.nouns.objects import same_whenever
 from sophia.nouns.task import Task
 
 _sorted = msgspec.json.Encoder(order="sorted")
@@ -16,7 +17,7 @@ def request_hash(task: Task) -> str:
     """Digest of everything a caller asked for; equal requests have equal digests whatever the order of their keys."""
     asked = (
         task.type,
-        task.payload,
+        same_whenever(task.payload),
         task.tier,
         task.priority,
         msgspec.to_builtins(task.budget),
@@ -25,6 +26,7 @@ def request_hash(task: Task) -> str:
         task.timeout_s,
         task.max_attempts,
         task.labels,
+        task.durability,
     )
     return hashlib.sha256(_sorted.encode(asked)).hexdigest()[:32]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
 from sophia.nouns.errors import InvalidInput
-from sophia.nouns.task import TaskRecord
+from sophia.nouns.task import Durability, TaskRecord
 from sophia.queue.base import Change, QueueUpkeep, TaskQueue
 from sophia.store.base import Ledger
 
@@ -22,12 +23,18 @@ class Recorder:
         self._queue = queue
         self._upkeep = upkeep
         self._ledger = ledger
+        self.caught_up = asyncio.Event()
+        """The ledger has had everything that had changed by the time of the last look."""
+        self.durable_open = asyncio.Event()
+        """Unfinished tasks of durability ``ledger`` were recorded since this was last cleared."""
 
     async def record_some(self, wait_s: float) -> int:
         """One batch; waits up to ``wait_s`` seconds for the first change. Gives how many changes it took up."""
         changes = await self._upkeep.changes(BATCH, wait_s)
         if changes:
             await self._record(changes)
+        if len(changes) < BATCH // 2:
+            self.caught_up.set()
         return len(changes)
 
     async def _record(self, changes: Sequence[Change]) -> None:
@@ -43,6 +50,8 @@ class Recorder:
         """All at once; one by one when some record cannot be stored at all, so that it does not hold up the others."""
         try:
             await self._ledger.record(records)
+            if any(r.task.durability is Durability.LEDGER and not r.state.is_final for r in records):
+                self.durable_open.set()
             return
         except InvalidInput:
             if len(records) == 1:

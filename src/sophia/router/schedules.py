@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 import msgspec
 
@@ -14,7 +16,8 @@ from sophia.nouns.clock import Clock
 from sophia.nouns.errors import Conflict, ErrorClass, SophiaError
 from sophia.nouns.ids import IdSource
 from sophia.nouns.schedule import SCHEDULES_SNAPSHOT, SchedulesSnapshot, ScheduleState
-from sophia.queue.base import TaskQueue
+from sophia.nouns.task import Task
+from sophia.queue.base import Receipt
 from sophia.settings.model import ScheduleSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -25,6 +28,12 @@ AHEAD_MS = 3_600_000
 """A record that is further ahead of the clock was made while the clock was wrong."""
 
 
+class Acceptor(Protocol):
+    """Of the queue or the intake, what a schedule needs."""
+
+    async def submit(self, tasks: Sequence[Task]) -> list[Receipt]: ...
+
+
 class Scheduler:
     """One term of leadership. Where a predecessor stopped is read once, at the first pass.
 
@@ -32,7 +41,7 @@ class Scheduler:
     idempotency key (``schedule:NAME:OCCURRENCE``) then gives the task that is there already.
     """
 
-    def __init__(self, settings: Settings, queue: TaskQueue, events: EventLog, clock: Clock) -> None:
+    def __init__(self, settings: Settings, queue: Acceptor, events: EventLog, clock: Clock) -> None:
         self._settings = settings
         self._schedules = {name: entry for name, entry in settings.schedules.items() if entry.enabled}
         self._queue = queue

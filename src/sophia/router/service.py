@@ -9,12 +9,15 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from sophia.events.base import EventLog
+from sophia.intake import Intake
 from sophia.nouns.clock import Clock
 from sophia.nouns.errors import SophiaError
 from sophia.queue.base import QueueUpkeep, TaskQueue
+from sophia.router.reconcile import PASS_EVERY_S, Reconciler
 from sophia.router.recorder import Recorder
 from sophia.router.schedules import Scheduler
 from sophia.router.statistics import Statistics
+from sophia.router.sweep import Sweeper
 from sophia.settings.model import Settings
 from sophia.store.base import Ledger
 
@@ -50,6 +53,8 @@ class Router:
         upkeep: QueueUpkeep,
         events: EventLog,
         ledger: Ledger,
+        intake: Intake,
+        sweeper: Sweeper,
         pools: Hosted | None,
         settings: Settings,
         clock: Clock,
@@ -60,6 +65,9 @@ class Router:
         self._events = events
         self._ledger = ledger
         self._recorder = Recorder(queue, upkeep, ledger)
+        self._reconciler = Reconciler(queue, upkeep, ledger, self._recorder.durable_open)
+        self._intake = intake
+        self._sweeper = sweeper
         self._pools = pools
         self._settings = settings
         self._clock = clock
@@ -87,12 +95,15 @@ class Router:
             return False
 
     async def _lead(self) -> None:
+        self._recorder.caught_up.clear()
         duties = [
             self._forever(self._pass_of_upkeep),
             self._forever(self._record),
             self._forever(self._publish_statistics),
             self._forever(self._prune),
-            self._forever(Scheduler(self._settings, self._queue, self._events, self._clock).submit_due),
+            self._forever(self._sweep),
+            self._forever(self._reconcile),
+            self._forever(Scheduler(self._settings, self._intake, self._events, self._clock).submit_due),
         ]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(duty) for duty in duties]
@@ -172,6 +183,16 @@ class Router:
         days = self._settings.queue.ledger_retention_days
         gone = await self._ledger.prune(self._clock.now_ms() - round(days * 86_400_000), 1_000)
         return 1.0 if gone else PRUNE_EVERY_S
+
+    async def _sweep(self) -> float:
+        await self._recorder.caught_up.wait()
+        return await self._sweeper.sweep_some()
+
+    async def _reconcile(self) -> float:
+        pause_s = await self._reconciler.reconcile_some()
+        if pause_s > PASS_EVERY_S:
+            await wait_for_event(self._recorder.durable_open, pause_s, clear=False)
+        return min(pause_s, PASS_EVERY_S)
 
     async def _pause(self, seconds: float) -> bool:
         """Whether it is time to stop."""

@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -15,17 +15,20 @@ from sophia.decisions.retry import after_error
 from sophia.inference.base import Models
 from sophia.nouns.clock import Clock
 from sophia.nouns.errors import ErrorInfo, LeaseLost, SophiaError, TimedOut, Unavailable, error_info
-from sophia.nouns.task import AttemptOutcome
+from sophia.nouns.task import AttemptOutcome, Task
+from sophia.objects.packing import Packing
 from sophia.queue.base import Emission, Lease, Settlement, WorkQueue
 from sophia.settings.model import Settings
 from sophia.worker.attempt_context import AttemptContext
 from sophia.worker.context import Handler
 from sophia.worker.handlers import decode_payload
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-QUEUE_PATIENCE_S = 60.0
-"""How long an attempt waits for a queue that does not answer before its result is given up (and made again)."""
+PATIENCE_S = 60.0
+"""How long an attempt waits for a queue or an object store that does not answer before its result is given up (and made
+again)."""
 
 
 class Stop(StrEnum):
@@ -47,6 +50,7 @@ class RunningAttempt:
         settings: Settings,
         handlers: Mapping[str, Handler],
         clock: Clock,
+        packing: Packing,
     ) -> None:
         self.lease = lease
         self.extended_at_s = clock.monotonic_s()
@@ -56,6 +60,7 @@ class RunningAttempt:
         self._settings = settings
         self._handlers = handlers
         self._clock = clock
+        self._packing = packing
         self._why: Stop | None = None
         self._work: asyncio.Task[Any] | None = None
         self._context = AttemptContext(
@@ -77,7 +82,7 @@ class RunningAttempt:
     async def run(self) -> AttemptOutcome | None:
         """Gives how it ended; ``None`` when the attempt was no longer ours and nothing was settled."""
         started_s = self._clock.monotonic_s()
-        self._work = asyncio.create_task(self._handle(), name=f"attempt {self.lease.task.id}/{self.lease.attempt}")
+        self._work = asyncio.create_task(self._work_to_result(), name=f"attempt {self.lease.task.id}/{self.lease.attempt}")
         if self._why is not None:
             self._work.cancel()
         try:
@@ -95,8 +100,13 @@ class RunningAttempt:
         )
         return settlement.outcome if await self._settle(settlement) else None
 
-    async def _handle(self) -> Any:
-        task = self.lease.task
+    async def _work_to_result(self) -> Any:
+        """What is to be recorded as the result. Loading and storing large values is not the handler's time."""
+        task = await self._packing.unpacked(self.lease.task)
+        result = await self._handle(task)
+        return await self._patiently(lambda: self._packing.result(result))
+
+    async def _handle(self, task: Task) -> Any:
         handler = self._handlers.get(task.type)
         if handler is None:
             raise LookupError(f"this worker has no handler for {task.type!r}")
@@ -170,9 +180,9 @@ class RunningAttempt:
             self._why = self._why or Stop.LOST
             raise LeaseLost("the attempt is no longer this worker's")
 
-    async def _patiently(self, call: Callable[[], Awaitable[list[bool]]]) -> list[bool]:
-        """Wait out a queue that restarts: the work is done and paid for."""
-        until_s = self._clock.monotonic_s() + QUEUE_PATIENCE_S
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Wait out a queue or an object store that restarts: the work is done and paid for."""
+        until_s = self._clock.monotonic_s() + PATIENCE_S
         while True:
             try:
                 return await call()

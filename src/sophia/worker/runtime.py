@@ -11,6 +11,7 @@ from sophia.inference.base import Models
 from sophia.nouns.clock import Clock
 from sophia.nouns.errors import SophiaError
 from sophia.nouns.task import AttemptOutcome
+from sophia.objects.packing import INLINE, Packing
 from sophia.queue.base import Lease, WorkerBeat, WorkQueue
 from sophia.settings.model import Settings
 from sophia.worker import metrics
@@ -42,6 +43,7 @@ class Worker:
         handlers: Mapping[str, Handler],
         clock: Clock,
         drain_s: float,
+        packing: Packing = INLINE,
     ) -> None:
         self.worker_id = worker_id
         self._pool = pool
@@ -53,6 +55,7 @@ class Worker:
         self._handlers = handlers
         self._clock = clock
         self._drain_s = drain_s
+        self._packing = packing
         self._started_at_ms = clock.now_ms()
         self._running: dict[tuple[str, int], RunningAttempt] = {}
         self._done = 0
@@ -119,6 +122,7 @@ class Worker:
             settings=self._settings,
             handlers=self._handlers,
             clock=self._clock,
+            packing=self._packing,
         )
         self._running[lease.task.id, lease.attempt] = running
         self._note_change()

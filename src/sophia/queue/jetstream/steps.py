@@ -12,9 +12,10 @@ import msgspec
 
 from sophia.nouns.errors import ErrorClass, ErrorInfo
 from sophia.nouns.event import Event, EventKind
-from sophia.nouns.task import Attempt, AttemptOutcome, Task, TaskState
+from sophia.nouns.task import Attempt, AttemptOutcome, Task, TaskRecord, TaskState
 from sophia.nouns.usage import Usage
 from sophia.queue.base import Settlement
+from sophia.queue.history import past_of
 from sophia.queue.jetstream import names
 from sophia.queue.jetstream.messages import Put
 from sophia.queue.jetstream.record import Known, Record, encode_event, encode_record
@@ -78,6 +79,17 @@ def accept(task: Task, now_ms: int, lane: str, day: str) -> Step:
     if reserved is not None:
         spending = Spending(task.tenant, day, 0, 0, reserved.nano_usd, reserved.tokens)
     return Step(before=None, after=record, puts=tuple(puts), spending=spending)
+
+
+def restore(lost: TaskRecord, now_ms: int, lane: str, day: str) -> Step:
+    """Accept a task again that the server has lost, with its past."""
+    task, past = lost.task, past_of(lost)
+    due = msgspec.structs.replace(task, run_at_ms=lost.due_at_ms or task.run_at_ms)
+    step = accept(due, now_ms, lane, day)
+    record = msgspec.structs.replace(
+        step.after, task=task, attempt=past.number, counted=past.counted, history=past.attempts
+    )
+    return msgspec.structs.replace(step, after=record)
 
 
 def begin(known: Known, worker: str, pool: str, now_ms: int, lease_ms: int, entry: int) -> Step:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
+from sophia.nouns.task import Task, TaskRecord
 from sophia.queue.base import Change, UpkeepReport
-from sophia.queue.jetstream import names
+from sophia.queue.jetstream import names, steps
 from sophia.queue.jetstream.bus import Bus
 from sophia.queue.jetstream.clock import ServerClock
 from sophia.queue.jetstream.committer import Committer
@@ -107,6 +109,26 @@ class JetStreamUpkeep:
             stored = await self._bus.last(names.RECORDED)
             self._recorded = 0 if stored is None else int(stored.data)
         return self._recorded
+
+    async def restore(self, records: Sequence[TaskRecord]) -> list[str]:
+        async def attempt() -> list[str]:
+            known = await self._committer.known([record.task.id for record in records])
+            now_ms = await self._clock.now_ms()
+            made = [
+                steps.restore(record, now_ms, self._options.lane_of(record.task), self._day_of(record.task))
+                for record in records
+                if record.task.id not in known
+            ]
+            done = await self._committer.each(made)
+            return [step.after.task.id for step, revision in zip(made, done, strict=True) if revision is not None]
+
+        return await persistently(attempt) if records else []
+
+    def _day_of(self, task: Task) -> str:
+        """The day of its admission, whose budgets it holds its reservation of again; empty without any."""
+        if task.reserved is None or task.tenant not in self._options.budgets:
+            return ""
+        return datetime.fromtimestamp(task.submitted_at_ms / 1000, UTC).date().isoformat()
 
     async def request_stop(self, worker: str) -> None:
         put = Put(names.stop(worker), b"1", ttl_s=STOP_REQUEST_TTL_S)

@@ -47,26 +47,9 @@ class RedisTaskQueue:
         return await coalescer.many(tasks) if len(tasks) == 1 else await self._submit(prefix, tasks)
 
     async def _submit(self, prefix: str, tasks: Sequence[Task]) -> list[Receipt]:
-        args: list[str | bytes | int] = []
-        for task in tasks:
-            if len(task.id) != ID_LENGTH:
-                raise ValueError(f"task ids have {ID_LENGTH} characters, not {len(task.id)}")
-            args += (
-                task.id,
-                task.tenant,
-                task.type,
-                task.route.stream,
-                int(task.priority),
-                task.run_at_ms or 0,
-                task.deadline_at_ms or 0,
-                task.max_attempts,
-                task.idempotency_key or "",
-                request_hash(task) if task.idempotency_key else "",
-                round(self._options.idempotency_ttl_s * 1000),
-                _encode.encode(submission_data(task)),
-                _encode.encode(task),
-                *budget_args(task, self._options.budgets.get(task.tenant)),
-            )
+        args = [
+            arg for task in tasks for arg in submission_args(task, self._options, task.run_at_ms, task.idempotency_key)
+        ]
         # Repeating it is harmless: an id that is known changes nothing.
         answers = await persistently(lambda: self._scripts.call("submit", prefix, *args))
         receipts = []
@@ -195,6 +178,30 @@ def request_hash(task: Task) -> str:
         task.labels,
     )
     return hashlib.sha256(_sorted.encode(asked)).hexdigest()[:32]
+
+
+def submission_args(
+    task: Task, options: QueueOptions, run_at_ms: int | None, idempotency_key: str | None
+) -> tuple[str | bytes | int, ...]:
+    """One task as ``submit.lua`` takes it."""
+    if len(task.id) != ID_LENGTH:
+        raise ValueError(f"task ids have {ID_LENGTH} characters, not {len(task.id)}")
+    return (
+        task.id,
+        task.tenant,
+        task.type,
+        task.route.stream,
+        int(task.priority),
+        run_at_ms or 0,
+        task.deadline_at_ms or 0,
+        task.max_attempts,
+        idempotency_key or "",
+        request_hash(task) if idempotency_key else "",
+        round(options.idempotency_ttl_s * 1000),
+        _encode.encode(submission_data(task)),
+        _encode.encode(task),
+        *budget_args(task, options.budgets.get(task.tenant)),
+    )
 
 
 def _merged(a: StreamStats, b: StreamStats) -> StreamStats:

@@ -99,8 +99,10 @@ class Scripts:
 def script_source(name: str) -> str:
     """What all scripts share, this one, and at its end, also after an error, the writes it has gathered."""
     folder = resources.files("sophia.queue.redis").joinpath("lua")
-    common, own = (folder.joinpath(f"{part}.lua").read_text() for part in ("common", name))
-    return f"{common}local function main()\n{own}end\n{_END}"
+    shared = ("common", "restore") if name == "restore" else ("common",)
+    before = "".join(folder.joinpath(f"{part}.lua").read_text() for part in shared)
+    own = folder.joinpath(f"{'submit' if name == 'restore' else name}.lua").read_text()
+    return f"{before}local function main()\n{own}end\n{_END}"
 
 
 _END = """

@@ -6,12 +6,17 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
 import redis.asyncio as aioredis
 
+from sophia.nouns.task import TaskRecord
 from sophia.queue.base import Change, UpkeepReport
+from sophia.queue.history import past_of
+from sophia.queue.redis.producer import submission_args
 from sophia.queue.redis.shared import QueueOptions, Scripts
 from sophia.redis.connection import blocking_command, persistently, translated
 
+_encode = msgspec.json.Encoder()
 ORPHAN_SCAN_EVERY_S = 3.0
 STOP_REQUEST_TTL_S = 3_600
 
@@ -85,6 +90,25 @@ class RedisUpkeep:
                 by_key.setdefault(key, []).append(entry)
         for key, entries in by_key.items():
             await persistently(lambda k=key, e=entries: self._client.xdel(k, *e))  # type: ignore[misc]
+
+    async def restore(self, records: Sequence[TaskRecord]) -> list[str]:
+        went: list[str] = []
+        by_prefix: dict[str, list[TaskRecord]] = {}
+        for record in records:
+            by_prefix.setdefault(self._scripts.prefix_of(record.task.tenant), []).append(record)
+        for prefix, group in by_prefix.items():
+            args: list[str | bytes | int] = [len(group)]
+            for record in group:
+                past = past_of(record)
+                history = _encode.encode(past.attempts)[1:-1]
+                args += (record.task.id, past.number, past.counted, history)
+            for record in group:
+                # Without its idempotency key, which a newer request may hold by now: the ledger remembers it.
+                run_at_ms = record.due_at_ms or record.task.run_at_ms
+                args += submission_args(record.task, self._options, run_at_ms, None)
+            answers = await persistently(lambda p=prefix, a=args: self._scripts.call("restore", p, *a))  # type: ignore[misc]
+            went += [task_id.decode() for task_id, _, verdict, *_ in answers if verdict == b"new"]
+        return went
 
     async def request_stop(self, worker: str) -> None:
         key = f"{self._scripts.prefixes[0]}:stop:{worker}"
