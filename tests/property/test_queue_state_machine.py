@@ -458,12 +458,16 @@ def _one_end(kinds: list[str]) -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("engine", BENCHES)
-def test_the_queue_does_what_the_model_says(engine: str, profile: str, redis_server_url: str) -> None:
+def test_the_queue_does_what_the_model_says(
+    engine: str, profile: str, redis_server_url: str, nats_server_url: str
+) -> None:
     print(f"QUEUE_SEARCH_SEED={SEED} QUEUE_SEARCH_EXAMPLES={EXAMPLES}")
+
+    url = {"redis": redis_server_url, "jetstream": nats_server_url}[engine]
 
     class Machine(QueueMachine):
         def __init__(self) -> None:
-            super().__init__(BENCHES[engine], redis_server_url, PROFILES[profile])
+            super().__init__(BENCHES[engine], url, PROFILES[profile])
 
     run_state_machine_as_test(
         hypothesis.seed(SEED)(Machine),

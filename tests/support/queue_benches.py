@@ -18,6 +18,7 @@ from sophia.queue.base import QueueUpkeep, TaskQueue, WorkQueue
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
 from sophia.queue.redis.shared import GROUP, PRIORITIES, partition_prefix
 from sophia.redis.connection import connect
+from tests.support.jetstream_bench import jetstream_bench
 from tests.support.waiting import eventually
 
 STREAMS = ("light", "coding")
@@ -267,4 +268,17 @@ async def redis_bench(url: str, profile: Profile) -> AsyncIterator[QueueBench]:
         await blocking.aclose()
 
 
-BENCHES: dict[str, BenchFactory] = {"redis": redis_bench}
+@contextlib.asynccontextmanager
+async def jetstream_engine(url: str, profile: Profile) -> AsyncIterator[QueueBench]:
+    """An emptied NATS server. It has neither partitions nor a window."""
+    async with jetstream_bench(
+        url,
+        streams=STREAMS,
+        lease_s=LEASE_S,
+        tenant_max_running=profile.tenant_max_running,
+        max_running=profile.max_running,
+    ) as bench:
+        yield bench
+
+
+BENCHES: dict[str, BenchFactory] = {"redis": redis_bench, "jetstream": jetstream_engine}
