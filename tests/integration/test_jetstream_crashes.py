@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -224,6 +225,41 @@ async def test_a_lease_is_not_taken_from_a_worker_that_extends_it_meanwhile(aliv
     assert [status.held for status in await alive.work.extend([lease])] == [True]
     assert await Committer(bus).each([lost]) == [None]
     assert await alive.work.settle([done(lease)]) == [True]
+
+
+async def test_a_server_that_has_lost_everything_goes_on_from_nothing(own_nats: NatsServer) -> None:
+    bus = await open_bus(own_nats.url)
+    side = Side(bus)
+    tasks = [make_task() for _ in range(3)]
+    await side.tasks.submit(tasks)
+    assert len(await side.lease(2)) == 2
+    await side.upkeep.acknowledge(await side.upkeep.changes(10, 0))
+    cursor = await side.events.head()
+    assert own_nats.process is not None
+    own_nats.process.kill()
+    await own_nats.wait()
+    shutil.rmtree(own_nats.data_dir / "jetstream")
+    await own_nats.start()
+    task = make_task()
+    await side.tasks.submit([task])
+    assert [lease.task.id for lease in await side.lease()] == [task.id]
+    assert await side.tasks.get([tasks[0].id]) == [None]
+    assert [change.task_id for change in await side.upkeep.changes(10, 0)] == [task.id]
+    page = await side.events.read(cursor, 10, 0)
+    assert page.gap
+    assert [event.subject for event in page.events] == [task.id] * 2
+    await side.work.close()
+    await side.tasks.close()
+    await close_bus(bus)
+
+
+async def test_a_stream_that_was_deleted_is_made_anew(alive: Side, bus: Bus) -> None:
+    await alive.tasks.submit([make_task() for _ in range(3)])
+    assert len(await alive.lease(2)) == 2
+    await bus.api(f"STREAM.DELETE.{names.STREAM}")
+    task = make_task()
+    await alive.tasks.submit([task])
+    assert [lease.task.id for lease in await alive.lease()] == [task.id]
 
 
 async def test_killing_the_server_again_and_again_loses_nothing_and_commits_once(own_nats: NatsServer) -> None:

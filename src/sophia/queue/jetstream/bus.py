@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 
 from sophia.nouns.errors import ConfigError
 from sophia.queue.jetstream import names
-from sophia.queue.jetstream.failures import NO_MESSAGE, Mismatch, Refused, Trouble, persistently, raise_for, translated
+from sophia.queue.jetstream.failures import NO_MESSAGE, Absent, Mismatch, Trouble, persistently, raise_for, translated
 from sophia.queue.jetstream.messages import Put, Stored
 from sophia.queue.jetstream.replies import Answer, Replies
 
@@ -27,6 +27,7 @@ PAGE = 500
 """Messages asked for at once."""
 CONNECT_TIMEOUT_S = 5
 RECONNECT_EVERY_S = 0.2
+CHECK_EVERY_S = 30.0
 DUPLICATE_WINDOW_NS = 120 * 1_000_000_000
 NEEDED = ("allow_atomic", "allow_direct", "allow_msg_ttl")
 
@@ -61,6 +62,7 @@ class Bus:
         self.created_ms = 0
         """When the stream was made: another value means another stream, whose sequences count anew."""
         self._replicas = replicas
+        self._checked_at_s = -CHECK_EVERY_S
         self._replies = Replies(client)
         self._batches = itertools.count(1)
         self._unique = os.urandom(8).hex()
@@ -74,7 +76,8 @@ class Bus:
         self._replies.fail_all()
 
     def on_back(self) -> None:
-        """Announcements may have been missed meanwhile: let everybody look."""
+        """Announcements may have been missed meanwhile: let everybody look. It may be a server without its data."""
+        self._checked_at_s = -CHECK_EVERY_S
         for bell in self._bells:
             bell.ring()
 
@@ -96,9 +99,7 @@ class Bus:
         }
         try:
             answer = await self.api(f"STREAM.INFO.{names.STREAM}")
-        except Refused as error:
-            if error.code != 10059:
-                raise
+        except Absent:
             answer = await self.api(f"STREAM.CREATE.{names.STREAM}", config)
         missing = [name for name in NEEDED if not answer["config"].get(name)]
         if missing:
@@ -108,6 +109,12 @@ class Bus:
                 mend="a NATS server 2.12 or later; delete a stream of this name that something else made",
             )
         self.created_ms = _ms(answer["created"])
+        self._checked_at_s = asyncio.get_running_loop().time()
+
+    async def check(self) -> None:
+        """Notice, at the latest every half minute and after every outage, that the stream is not the one it was."""
+        if asyncio.get_running_loop().time() - self._checked_at_s > CHECK_EVERY_S:
+            await self.ensure()
 
     async def api(self, what: str, body: Any = None) -> Any:
         """A request to the JetStream API. Raises the exceptions of ``failures``."""
@@ -119,6 +126,7 @@ class Bus:
 
     async def write(self, puts: Sequence[Put]) -> int:
         """Store all or none; gives the sequence of the last. Raises ``Mismatch`` when an expectation failed."""
+        await self.check()
         if len(puts) == 1:
             (seq,) = await self.write_each(puts)
             if seq is None:
@@ -136,7 +144,7 @@ class Bus:
             "Nats-Batch-Sequence": str(len(puts)),
             "Nats-Batch-Commit": "1",
         }
-        return _acknowledged((await self._replies.ask(puts[-1].subject, puts[-1].data, headers=last))[0])
+        return _acknowledged((await self._ask(puts[-1].subject, puts[-1].data, headers=last))[0])
 
     async def write_each(self, puts: Sequence[Put]) -> list[int | None]:
         """Store each by itself, in order; ``None`` where an expectation failed."""
@@ -168,11 +176,13 @@ class Bus:
 
     async def last(self, subject: str) -> Stored | None:
         """The newest message of a subject or pattern."""
-        (reply,) = await self._replies.ask(_DIRECT, _encode({"last_by_subj": subject}))
+        await self.check()
+        (reply,) = await self._ask(_DIRECT, _encode({"last_by_subj": subject}))
         return _stored(reply)
 
     async def newest(self, subjects: Sequence[str]) -> dict[str, Stored]:
         """The newest message of each of these subjects that has one; subjects may be patterns."""
+        await self.check()
         pages = [list(subjects[at : at + PAGE]) for at in range(0, len(subjects), PAGE)]
         found: dict[str, Stored] = {}
         for page in pages:
@@ -181,7 +191,7 @@ class Bus:
                 body: dict[str, Any] = {"multi_last": page, "seq": start, "batch": PAGE}
                 if up_to:
                     body["up_to_seq"] = up_to
-                replies = await self._replies.ask(_DIRECT, _encode(body), many=True)
+                replies = await self._ask(_DIRECT, _encode(body), many=True)
                 end = replies.pop() if replies else None
                 for reply in replies:
                     message = _stored(reply)
@@ -195,11 +205,12 @@ class Bus:
 
     async def after(self, seq: int, pattern: str, limit: int) -> list[Stored]:
         """Up to ``limit`` messages of a pattern with a sequence above ``seq``, in the stream's order."""
+        await self.check()
         found: list[Stored] = []
         while len(found) < limit:
             wanted = min(PAGE, limit - len(found))
             body = {"seq": seq + 1, "next_by_subj": pattern, "batch": wanted}
-            replies = await self._replies.ask(_DIRECT, _encode(body), many=True)
+            replies = await self._ask(_DIRECT, _encode(body), many=True)
             page = [message for message in map(_stored, replies) if message is not None]
             found += page
             if not page or page[-1].pending == 0:
@@ -235,8 +246,18 @@ class Bus:
                 if not self.client.is_closed:
                     await subscription.unsubscribe()
 
+    async def _ask(self, subject: str, data: bytes, **kw: Any) -> list[Msg]:
+        return await self._result(await self._replies.send(subject, data, **kw))
+
     async def _all(self, answers: Sequence[Answer]) -> list[list[Msg]]:
-        return [await self._replies.result(answer) for answer in answers]
+        return [await self._result(answer) for answer in answers]
+
+    async def _result(self, answer: Answer) -> list[Msg]:
+        try:
+            return await self._replies.result(answer)
+        except Absent:
+            await self.ensure()
+            raise Trouble("the stream was not there") from None
 
 
 _DIRECT = f"$JS.API.DIRECT.GET.{names.STREAM}"

@@ -15,6 +15,7 @@ from sophia.nouns.errors import ConfigError, InvalidInput, PayloadTooLarge, Soph
 RETRY_FOR_S = 3.0
 WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 NO_MESSAGE = frozenset({10037, 10057})
+NO_STREAM = 10059
 BATCH_TOO_LARGE = 10199
 STORAGE_FULL = frozenset({10023, 10028, 10047, 10077})
 BATCH_TRANSIENT = frozenset({10176, 10210, 10211})
@@ -46,6 +47,8 @@ def raise_for(error: dict[str, Any]) -> None:
     code, text = int(error.get("err_code", 0)), str(error.get("description", "unknown error"))
     if code in WRONG_LAST_SEQUENCE:
         raise Mismatch(text)
+    if code == NO_STREAM:
+        raise Absent(text)
     if code in STORAGE_FULL or "insufficient" in text or "no space left" in text:
         raise StorageFull("NATS cannot write to its disk; nothing was accepted")
     if code == BATCH_TOO_LARGE or "batch is too large" in text:

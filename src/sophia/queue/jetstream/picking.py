@@ -52,10 +52,15 @@ class Picker:
         self._turn = 0
         self._served: dict[tuple[str, int], str] = {}
         self._heads: dict[tuple[str, int, str], int] = {}
+        self._made_ms = bus.created_ms
 
     async def pick(self, streams: Sequence[str], count: int, now_ms: int, *, crowded: bool) -> Picked:
         """Up to ``count`` tasks that were waiting a moment ago."""
         lanes = await self._lanes(streams)
+        if self._made_ms != self._bus.created_ms:
+            # Another stream, whose sequences count anew.
+            self._made_ms = self._bus.created_ms
+            self._heads.clear()
         self._turn += 1
         round_ = _Round(self._bus, self._committer, self._options, now_ms, crowded)
         for_aged = count // 2 or (count if self._turn % 2 == 0 else 0)

@@ -25,7 +25,6 @@ from sophia.queue.jetstream.statistics import stream_stats, wait_of
 from sophia.queue.submission import request_hash
 from sophia.redis.coalesce import Coalescer
 
-BEAT_TTL_S = 35
 CONTENTION_TRIES = 50
 DEAD_SCAN_MAX = 10_000
 POISON_MAX = 1_000
@@ -120,11 +119,10 @@ class JetStreamTaskQueue:
     async def workers(self) -> list[WorkerBeat]:
         stored = await persistently(lambda: self._bus.newest([names.ALL_WORKERS]))
         now_ms = await persistently(self._clock.now_ms)
-        return [
-            msgspec.structs.replace(_beat.decode(message.data), seen_at_ms=message.at_ms)
-            for message in stored.values()
-            if message.at_ms + BEAT_TTL_S * 1000 > now_ms
+        beats = [
+            msgspec.structs.replace(_beat.decode(message.data), seen_at_ms=message.at_ms) for message in stored.values()
         ]
+        return [beat for beat in beats if beat.seen_at_ms + beat.listed_for_s * 1000 > now_ms]
 
     async def dead(self, tenant: str | None, limit: int) -> list[TaskRecord]:
         entries = await persistently(lambda: self._bus.after(0, names.dead_in(tenant=tenant), DEAD_SCAN_MAX))

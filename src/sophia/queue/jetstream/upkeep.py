@@ -45,6 +45,7 @@ class JetStreamUpkeep:
         self._given: list[int] = []
         self._acknowledged: set[int] = set()
         self._recorded: int | None = None
+        self._made_ms = bus.created_ms
         self._let_go_at_s = 0.0
 
     async def upkeep(self, limit: int) -> UpkeepReport:
@@ -105,6 +106,11 @@ class JetStreamUpkeep:
             self._acknowledged = {seq for seq in self._acknowledged if seq > recorded}
 
     async def _recorded_up_to(self) -> int:
+        await self._bus.check()
+        if self._made_ms != self._bus.created_ms:
+            # Another stream, whose sequences count anew.
+            self._made_ms, self._recorded = self._bus.created_ms, None
+            self._given, self._acknowledged = [], set()
         if self._recorded is None:
             stored = await self._bus.last(names.RECORDED)
             self._recorded = 0 if stored is None else int(stored.data)

@@ -21,7 +21,6 @@ from sophia.queue.jetstream.failures import Mismatch, persistently
 from sophia.queue.jetstream.messages import Put
 from sophia.queue.jetstream.options import JetStreamOptions
 from sophia.queue.jetstream.picking import Entry, Picked, Picker
-from sophia.queue.jetstream.producer import BEAT_TTL_S
 from sophia.redis.coalesce import Coalescer
 
 log = logging.getLogger(__name__)
@@ -144,7 +143,7 @@ class JetStreamWorkQueue:
         self._pools[beat.worker] = beat.pool
 
         async def report() -> Any:
-            await self._bus.write([Put(names.worker(beat.worker), _encode(beat), ttl_s=BEAT_TTL_S)])
+            await self._bus.write([Put(names.worker(beat.worker), _encode(beat), ttl_s=round(beat.listed_for_s))])
             return await self._bus.last(names.stop(beat.worker))
 
         return await persistently(report) is not None
