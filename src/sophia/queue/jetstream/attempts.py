@@ -43,8 +43,8 @@ class Attempts:
         # A settlement's event follows those that were emitted before: one at a time keeps their numbers in order.
         self._writing = asyncio.Lock()
 
-    def begun(self, record: Record, revision: int) -> None:
-        self._held[record.task.id, record.attempt] = Held(Known(record, revision), record.events)
+    def begun(self, record: Record, revision: int, entry: int) -> None:
+        self._held[record.task.id, record.attempt] = Held(Known(record, revision), record.events, entry)
 
     async def extend(self, leases: Sequence[Lease]) -> list[LeaseStatus]:
         held = await persistently(lambda: self._current(list(leases)))

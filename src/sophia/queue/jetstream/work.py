@@ -97,7 +97,8 @@ class JetStreamWorkQueue:
             record = step.after
             if revision is None or step.before is None or record.worker != worker:
                 continue
-            self._attempts.begun(record, revision)
+            # The messages of one write follow each other: the lease's entry is the first of the step's.
+            self._attempts.begun(record, revision, revision - len(step.messages()) + 1)
             leases.append(
                 Lease(
                     task=record.task,
