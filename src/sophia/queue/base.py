@@ -78,6 +78,16 @@ class WorkerBeat(msgspec.Struct, frozen=True, kw_only=True):
     done: int = 0
     """Attempts finished since start."""
 
+    @property
+    def due_again_in_s(self) -> float:
+        """Unless something changes. An idle worker reports more seldom: managed queues bill every command."""
+        return 10.0 if self.busy else 25.0
+
+    @property
+    def listed_for_s(self) -> float:
+        """How long a worker that falls silent after this report stays listed: three missed reports."""
+        return 3 * self.due_again_in_s + 5
+
 
 class StreamStats(msgspec.Struct, frozen=True, kw_only=True):
     """One stream and priority. ``None`` means unknown. Backlog is waiting + delayed + retrying + running."""

@@ -21,7 +21,6 @@ from sophia.worker.running import RunningAttempt, Stop
 log = logging.getLogger(__name__)
 
 LEASE_WAIT_S = 50.0
-BEAT_EVERY_S = 10.0
 REPORT_AT_MOST_EVERY_S = 0.5
 HAND_BACK_S = 3.0
 """Kept of the drain time for handing back what did not finish."""
@@ -171,13 +170,14 @@ class Worker:
         """Report for duty at a slow pace, and soon after the number of running tasks has changed."""
         while True:
             self._news.clear()
+            beat = self._beat()
             try:
-                if await self._queue.beat(self._beat()) and not self._stopping.is_set():
+                if await self._queue.beat(beat) and not self._stopping.is_set():
                     self.stop()
             except SophiaError as error:
                 log.warning("cannot report: %s", error)
             await asyncio.sleep(REPORT_AT_MOST_EVERY_S)
-            await _set_within(self._news, BEAT_EVERY_S - REPORT_AT_MOST_EVERY_S)
+            await _set_within(self._news, beat.due_again_in_s - REPORT_AT_MOST_EVERY_S)
 
     def _beat(self) -> WorkerBeat:
         return WorkerBeat(
