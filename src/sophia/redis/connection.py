@@ -14,6 +14,7 @@ from redis import exceptions as driver
 
 from sophia.cancel import cancel_all
 from sophia.nouns.errors import ConfigError, SophiaError, StorageFull, Unavailable
+from sophia.redis.line import Line
 
 CONNECT_TIMEOUT_S = 5.0
 REPLY_TIMEOUT_S = 10.0
@@ -21,6 +22,25 @@ REPLY_TIMEOUT_S = 10.0
 RETRY_FOR_S = 3.0
 
 T = TypeVar("T")
+
+
+class Client(aioredis.Redis):
+    """The driver's client, and beside it a line that scripts share; closed together."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.line = Line(self.connection_pool)
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await self.line.close()
+        await super().aclose(close_connection_pool)
+
+
+def line_of(client: aioredis.Redis) -> Line:
+    """The line of a client that ``connect`` made."""
+    if not isinstance(client, Client):
+        raise TypeError("a client that sophia.redis.connection.connect made is needed")
+    return client.line
 
 
 def connect(url: str, *, max_connections: int = 32, reply_timeout_s: float = REPLY_TIMEOUT_S) -> aioredis.Redis:
@@ -43,7 +63,7 @@ def connect(url: str, *, max_connections: int = 32, reply_timeout_s: float = REP
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
-        return aioredis.Redis.from_pool(pool)
+        return Client.from_pool(pool)
     except ValueError as error:
         raise ConfigError(
             f"the Redis URL is not understood: {error}", mend="redis://, rediss:// or unix:///path"
@@ -130,13 +150,13 @@ class Script:
     """A Lua script called by its digest; sent in full only when the server does not know it."""
 
     def __init__(self, client: aioredis.Redis, source: str) -> None:
-        self._client = client
+        self._line = line_of(client)
         self._source = source
         self._sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
     async def __call__(self, key: str, args: Sequence[Any]) -> Any:
         """One call on one key's slot. Raises the driver's errors."""
         try:
-            return await command(self._client, "EVALSHA", self._sha, 1, key, *args)
+            return await self._line.call("EVALSHA", self._sha, 1, key, *args)
         except driver.NoScriptError:
-            return await command(self._client, "EVAL", self._source, 1, key, *args)
+            return await self._line.call("EVAL", self._source, 1, key, *args)

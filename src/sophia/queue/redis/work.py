@@ -17,14 +17,14 @@ from sophia.nouns.task import Attempt, AttemptOutcome, Task
 from sophia.queue.base import Emission, Lease, LeaseStatus, Settlement, WorkerBeat
 from sophia.queue.redis.shared import GROUP, PRIORITIES, QueueOptions, Scripts
 from sophia.redis.coalesce import Coalescer
-from sophia.redis.connection import blocking_command, persistently, translated
+from sophia.redis.connection import persistently, translated
+from sophia.redis.line import Line
 from sophia.redis.records import spent
 
 log = logging.getLogger(__name__)
 
 _encode = msgspec.json.Encoder()
 _task = msgspec.json.Decoder(Task)
-BEAT_TTL_S = 35.0
 LONGEST_BLOCK_S = 55.0
 """Blocking reads end before common idle time-outs of 60 s cut the connection."""
 
@@ -43,6 +43,9 @@ class RedisWorkQueue:
         self._lease_ms = round(options.lease_s * 1000)
         self._pools: dict[str, str] = {}
         self._reads: dict[tuple[str, str], asyncio.Task[list[Entry]]] = {}
+        self._lines: dict[tuple[str, str], Line] = {}
+        """For blocking reads, each of which holds up its connection."""
+        self._emptied: set[tuple[str, str]] = set()
         self._strays: set[asyncio.Task[None]] = set()
         self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle)
         self._emits: Coalescer[Emission, bool] = Coalescer(self._emit)
@@ -50,7 +53,8 @@ class RedisWorkQueue:
     async def lease(self, worker: str, streams: Sequence[str], count: int, wait_s: float) -> list[Lease]:
         leases: list[Lease] = []
         for prefix in self._scripts.prefixes:
-            if len(leases) < count:
+            # Where the last call found less than it asked for, the blocking read sees first whether there is more.
+            if len(leases) < count and (wait_s <= 0 or (worker, prefix) not in self._emptied):
                 given = self._taken_read(worker, prefix)
                 leases += await self._begin_shielded(prefix, worker, streams, count - len(leases), given)
         if leases or wait_s <= 0:
@@ -102,6 +106,10 @@ class RedisWorkQueue:
         bodies = {task_id: body for _, _, _, task_id, body in given}
         async with translated():
             answers = await self._scripts.call("lease", prefix, *args, *streams)
+        if len(answers) < count:
+            self._emptied.add((worker, prefix))
+        else:
+            self._emptied.discard((worker, prefix))
         return [
             Lease(
                 task=_task.decode(body or bodies[task_id.decode()]),
@@ -136,9 +144,16 @@ class RedisWorkQueue:
             *keys,
             *(">" for _ in keys),
         )
+        line = self._lines.get((worker, prefix))
+        if line is None:
+            line = self._lines[worker, prefix] = Line(self._blocking.connection_pool)
         async with translated():
             try:
-                answer = await blocking_command(self._blocking, *words)
+                answer = await line.call(*words)
+            except asyncio.CancelledError:
+                # Without a connection the server forgets the read; else it would deliver an entry to nobody.
+                await line.close()
+                raise
             except driver.ResponseError as error:
                 if "NOGROUP" not in str(error):
                     raise
@@ -198,7 +213,7 @@ class RedisWorkQueue:
         self._pools[beat.worker] = beat.pool
         answer = await persistently(
             lambda: self._scripts.call(
-                "beat", self._scripts.prefixes[0], beat.worker, _encode.encode(beat), round(BEAT_TTL_S * 1000)
+                "beat", self._scripts.prefixes[0], beat.worker, _encode.encode(beat), round(beat.listed_for_s * 1000)
             )
         )
         return bool(answer)
@@ -219,6 +234,7 @@ class RedisWorkQueue:
                 continue
             read.cancel()
             await asyncio.wait({read})
+            await self._lines.pop((worker, prefix)).close()
             if not read.cancelled() and read.exception() is None and read.result():
                 await self._hand_back(self._begin(prefix, worker, (), len(read.result()), read.result()))
 
@@ -227,6 +243,8 @@ class RedisWorkQueue:
             read.cancel()
         await asyncio.gather(*self._reads.values(), return_exceptions=True)
         self._reads.clear()
+        for line in self._lines.values():
+            await line.close()
         await asyncio.gather(*self._strays)
         await self._emits.close()
         await self._settles.close()
@@ -236,8 +254,9 @@ def _entries(prefix: str, answer: Any) -> Iterable[Entry]:
     for key, items in answer or ():
         stream, _, priority = key.decode().removeprefix(f"{prefix}:stream:").rpartition(":")
         for entry, fields in items:
-            task_id = fields.get(b"i", b"").decode(errors="replace")
-            yield stream, int(priority), entry.decode(), task_id, fields.get(b"b", b"")
+            found = dict(zip(fields[::2], fields[1::2], strict=True))
+            task_id = found.get(b"i", b"").decode(errors="replace")
+            yield stream, int(priority), entry.decode(), task_id, found.get(b"b", b"")
 
 
 def _emission_args(emission: Emission) -> tuple[Any, ...]:

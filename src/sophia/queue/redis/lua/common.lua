@@ -37,6 +37,10 @@ local function tally(hash)
     if not stored[name] then stored[name] = tonumber(redis.call('HGET', hash, name) or '0') end
     return stored[name] + (added[name] or 0)
   end
+  function self.load(names)
+    local values = redis.call('HMGET', hash, unpack(names))
+    for n, name in ipairs(names) do stored[name] = tonumber(values[n] or '0') end
+  end
   function self.add(name, by) added[name] = (added[name] or 0) + by end
   function self.forget(name)
     redis.call('HDEL', hash, name)
@@ -210,11 +214,11 @@ end
 -- Move tasks from the backlogs into the stream, one from each lane in turn, until `room` entries are unread.
 local function refill(limits, route, prio, room)
   local missing = room - counted('unread', route, prio)
-  if missing <= 0 then return end
+  if missing <= 0 or counted('backlog', route, prio) <= 0 then return end
   local ring = ring_key(route, prio)
-  if length('LLEN', ring) == 0 then return end
   local line = redis.call('LRANGE', ring, 0, limits.capped and 63 or math.min(missing, 64) - 1)
   local seen, first, passed_over = #line, 1, 0
+  if seen == 0 then return end
   local some, readers, moved = math.ceil(missing / seen), {}, {}
   while missing > 0 and passed_over <= #line - first do
     local lane = line[first]

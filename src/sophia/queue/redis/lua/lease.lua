@@ -54,6 +54,8 @@ end
 
 local function take(route, prio, n)
   refill(limits, route, prio, n)
+  -- After a blocking read there can be no entry that is not counted.
+  if given > 0 and counted('unread', route, prio) <= 0 then return end
   local stream = stream_key(route, prio)
   local read = redis.call('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', n, 'STREAMS', stream, '>')
   if not read or not read[1] then return end
@@ -87,6 +89,14 @@ for i = at, #ARGV do routes[#routes + 1] = ARGV[i] end
 if #routes == 0 or #taken >= want then return replenish() end
 
 -- Ageing: of what can be leased now, up to half goes to those who waited too long, whatever their priority.
+local names = {'turn'}
+for _, route in ipairs(routes) do
+  for prio = 0, 3 do
+    names[#names + 1] = 'unread:' .. route .. ':' .. prio
+    names[#names + 1] = 'backlog:' .. route .. ':' .. prio
+  end
+end
+counts.load(names)
 counts.add('turn', 1)
 local turn = counts.get('turn')
 local for_aged = math.floor((want - #taken) / 2)

@@ -1,0 +1,99 @@
+"""The shared connection: order, errors, cancellation, loss and silence of the server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+import redis.asyncio as aioredis
+from redis import exceptions as driver
+
+from sophia.embedded.redis_server import RedisServer
+from sophia.redis.connection import connect
+from sophia.redis.line import Line
+from tests.support.waiting import eventually
+
+
+@pytest_asyncio.fixture
+async def line(redis_url: str) -> AsyncIterator[Line]:
+    client = connect(redis_url, reply_timeout_s=0.5)
+    line = Line(client.connection_pool)
+    yield line
+    await line.close()
+    await client.aclose()
+
+
+async def test_answers_go_to_their_callers(line: Line) -> None:
+    answers = await asyncio.gather(*(line.call("ECHO", f"n{number}") for number in range(200)))
+    assert answers == [b"n%d" % number for number in range(200)]
+
+
+async def test_an_error_is_its_callers_alone_and_has_the_drivers_type(line: Line) -> None:
+    answers: list[object] = await asyncio.gather(
+        line.call("ECHO", "a"), line.call("EVALSHA", "0" * 40, 0), line.call("NO-SUCH"), return_exceptions=True
+    )
+    good, missing, wrong = answers
+    assert good == b"a"
+    assert isinstance(missing, driver.NoScriptError)
+    assert isinstance(wrong, driver.ResponseError)
+
+
+async def test_a_cancelled_call_takes_nobody_elses_answer(line: Line) -> None:
+    calls = [asyncio.create_task(line.call("ECHO", f"n{number}")) for number in range(3)]
+    await line.call("PING")
+    late = [asyncio.create_task(line.call("ECHO", f"m{number}")) for number in range(3)]
+    late[1].cancel()
+    await asyncio.wait(late)
+    assert [call.result() for call in calls] == [b"n0", b"n1", b"n2"]
+    assert late[1].cancelled()
+    assert (late[0].result(), late[2].result()) == (b"m0", b"m2")
+
+
+async def test_a_server_that_is_silent_ends_every_call_and_the_next_one_connects_anew(
+    line: Line, redis_client: aioredis.Redis
+) -> None:
+    results: list[object] = await asyncio.gather(
+        line.call("BLPOP", "nothing", 30), line.call("PING"), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [driver.TimeoutError, driver.TimeoutError]
+    assert await line.call("ECHO", "again") == b"again"
+    await redis_client.rpush("nothing", "x")
+    assert await line.call("LLEN", "nothing") == 1, "the call that was given up no longer waits at the server"
+
+
+async def test_calls_under_way_fail_when_the_server_dies_and_later_ones_find_the_next_server(
+    own_redis: RedisServer,
+) -> None:
+    client = connect(own_redis.url)
+    line = Line(client.connection_pool)
+    try:
+        await line.call("SET", "a", "1")
+        waiting = asyncio.create_task(line.call("BLPOP", "nothing", 30))
+        assert own_redis.process is not None
+
+        async def blocked() -> bool:
+            return bool((await client.info("clients"))["blocked_clients"])
+
+        await eventually(blocked)
+        own_redis.process.kill()
+        with pytest.raises(driver.ConnectionError):
+            await waiting
+        await own_redis.wait()
+        with pytest.raises((driver.ConnectionError, OSError)):
+            await line.call("PING")
+        await own_redis.start()
+        assert await line.call("PING") == b"PONG"
+    finally:
+        await line.close()
+        await client.aclose()
+
+
+async def test_a_closed_line_ends_its_calls(line: Line) -> None:
+    waiting = asyncio.create_task(line.call("BLPOP", "nothing", 30))
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(asyncio.shield(waiting), 0.1)
+    await line.close()
+    with pytest.raises(driver.ConnectionError):
+        await waiting
