@@ -353,6 +353,32 @@ async def test_a_task_that_cannot_start_in_time_fails_as_such(engine: Engine, be
     assert task.id not in [lease.task.id for lease in await engine.work.lease("w1", ["light"], 100, 0)]
 
 
+@pytest.mark.parametrize("found_by", ["worker", "upkeep"])
+async def test_tasks_that_are_too_late_do_not_hold_up_those_behind_them(engine: Engine, found_by: str) -> None:
+    assert await engine.work.lease("w1", ["light"], 3, 0.05) == []
+    await engine.tasks.submit([make_task(deadline_at_ms=time.time_ns() // 1_000_000 + 100) for _ in range(8)])
+    await settle_for(0.15)
+    in_time = [make_task() for _ in range(6)]
+    await engine.tasks.submit(in_time)
+    if found_by == "upkeep":
+        assert (await engine.upkeep.upkeep(100)).expired == 8
+    leased: list[str] = []
+
+    async def all_leased() -> bool:
+        leased.extend(lease.task.id for lease in await engine.work.lease("w1", ["light"], 3, 0.2))
+        return len(leased) == len(in_time)
+
+    await eventually(all_leased)
+    assert set(leased) == {task.id for task in in_time}
+
+
+async def test_upkeep_tells_what_it_did_before_any_worker_came(engine: Engine) -> None:
+    await engine.tasks.submit([make_task(deadline_at_ms=time.time_ns() // 1_000_000 + 50) for _ in range(3)])
+    await settle_for(0.1)
+    assert (await engine.upkeep.upkeep(100)).expired == 3
+    assert sum(row.waiting or 0 for row in await engine.tasks.stats()) == 0
+
+
 async def test_the_log_of_a_task_can_be_resumed_from_any_event(engine: Engine) -> None:
     task = make_task()
     await engine.tasks.submit([task])

@@ -80,7 +80,9 @@ if orphans then
     for prio = 0, 3 do
       local stream, mark = stream_key(route, prio), 'scan:' .. route .. ':' .. prio
       local from = redis.call('HGET', COUNT, mark)
-      local pending = redis.call('XPENDING', stream, GROUP, 'IDLE', orphan_ms, from and ('(' .. from) or '-', '+', limit)
+      -- A stream that no worker has asked for yet has no group; an error here would end a script that has written.
+      local pending = redis.pcall('XPENDING', stream, GROUP, 'IDLE', orphan_ms, from and ('(' .. from) or '-', '+', limit)
+      if pending.err then pending = {} end
       for _, p in ipairs(pending) do
         local entry = p[1]
         local item = redis.call('XRANGE', stream, entry, entry)
