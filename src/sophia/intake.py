@@ -54,7 +54,9 @@ class Intake:
 
     async def _submit_durably(self, tasks: Sequence[Task]) -> list[Receipt]:
         claims = self._wanted_claims(tasks)
-        first_ids = dict(zip(claims, await self._claims.claim(list(claims.values()), self._clock.now_ms()), strict=True))
+        first_ids = dict(
+            zip(claims, await self._claims.claim(list(claims.values()), self._clock.now_ms()), strict=True)
+        )
         named = [_with_id(task, first_ids.get(task.id, task.id)) for task in tasks]
         known = await self._known({task.id for task in named} - {task.id for task in tasks})
         new = [task for task in named if task.id not in known]

@@ -13,9 +13,9 @@ from starlette.types import Message
 
 from sophia.gateway.openai_forward import refusal
 from sophia.gateway.streaming import while_connected
-from sophia.nouns.title import title_of
 from sophia.nouns.errors import InvalidInput, RateLimited, Unavailable, UpstreamError
 from sophia.nouns.ids import IdSource, is_task_id
+from sophia.nouns.title import title_of
 from sophia.settings.keyring import Keyring
 from sophia.settings.loaded import TenantKey
 from tests.support.tasks import make_task

@@ -65,7 +65,9 @@ async def cancel_task(call: Call) -> Response:
     if not record.state.is_final:
         after = await call.deps.queue.cancel(record.task.id, request.reason)
         if after is None and record.task.durability is Durability.LEDGER:
-            raise Unavailable("the queue has lost this task and takes it up again soon; cancel it then", retry_after_s=10)
+            raise Unavailable(
+                "the queue has lost this task and takes it up again soon; cancel it then", retry_after_s=10
+            )
         record = after or record
     return await _in_full(call, record)
 

@@ -82,7 +82,9 @@ class RunningAttempt:
     async def run(self) -> AttemptOutcome | None:
         """Gives how it ended; ``None`` when the attempt was no longer ours and nothing was settled."""
         started_s = self._clock.monotonic_s()
-        self._work = asyncio.create_task(self._work_to_result(), name=f"attempt {self.lease.task.id}/{self.lease.attempt}")
+        self._work = asyncio.create_task(
+            self._work_to_result(), name=f"attempt {self.lease.task.id}/{self.lease.attempt}"
+        )
         if self._why is not None:
             self._work.cancel()
         try:
