@@ -10,7 +10,15 @@ from tests.support.nats import bus, nats_server_url, own_nats
 from tests.support.objects import bucket_server, megabyte_disk, object_place, object_store
 from tests.support.platform import own_platform, running_platform
 from tests.support.postgres import own_postgres, postgres_server, postgres_url
-from tests.support.servers import blocking_client, own_redis, redis_client, redis_server_url, redis_url
+from tests.support.servers import (
+    blocking_client,
+    own_redis,
+    redis_6_2_url,
+    redis_8_url,
+    redis_client,
+    redis_server_url,
+    redis_url,
+)
 
 __all__ = [
     "api",
@@ -35,6 +43,8 @@ __all__ = [
     "platform",
     "postgres_server",
     "postgres_url",
+    "redis_6_2_url",
+    "redis_8_url",
     "redis_client",
     "redis_server_url",
     "redis_url",

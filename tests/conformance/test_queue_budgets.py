@@ -16,6 +16,7 @@ from sophia.nouns.task import AttemptOutcome, Task
 from sophia.nouns.usage import NANO_USD_PER_USD, Usage
 from sophia.queue.base import Lease, Settlement
 from tests.support.queue_engines import ENGINES, Engine
+from tests.support.servers import chosen_server
 from tests.support.tasks import make_task
 from tests.support.waiting import eventually
 
@@ -30,9 +31,15 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-@pytest_asyncio.fixture(params=["redis", "jetstream"])
-async def engine(request: pytest.FixtureRequest, redis_server_url: str, nats_server_url: str) -> AsyncIterator[Engine]:
-    async with ENGINES[request.param](redis_server_url, nats_server_url, **OPTIONS) as made:
+@pytest.fixture(params=["redis", "redis@6.2", "jetstream"])
+def place(request: pytest.FixtureRequest) -> tuple[str, str]:
+    return chosen_server(request)
+
+
+@pytest_asyncio.fixture
+async def engine(place: tuple[str, str], nats_server_url: str) -> AsyncIterator[Engine]:
+    name, redis_url = place
+    async with ENGINES[name](redis_url, nats_server_url, **OPTIONS) as made:
         yield made
 
 

@@ -16,16 +16,22 @@ from sophia.nouns.task import AttemptOutcome, Priority, Task, TaskState
 from sophia.nouns.usage import Usage
 from sophia.queue.base import Emission, Lease, Settlement, WorkerBeat
 from tests.support.queue_engines import ENGINES, STREAMS, Engine
+from tests.support.servers import chosen_server
 from tests.support.tasks import make_task
 from tests.support.waiting import eventually, settle_for
 
 FAULT = ErrorInfo(code="unavailable", message="try later", error_class=ErrorClass.RETRYABLE)
 
 
-@pytest_asyncio.fixture(params=list(ENGINES))
-async def engine(request: pytest.FixtureRequest, redis_server_url: str, nats_server_url: str) -> AsyncIterator[Engine]:
-    make = ENGINES[request.param]
-    async with make(redis_server_url, nats_server_url, lease_s=0.3, age_boost_s=0.2) as made:
+@pytest.fixture(params=[*ENGINES, "redis@6.2", "redis@8"])
+def place(request: pytest.FixtureRequest) -> tuple[str, str]:
+    return chosen_server(request)
+
+
+@pytest_asyncio.fixture
+async def engine(place: tuple[str, str], nats_server_url: str) -> AsyncIterator[Engine]:
+    name, redis_url = place
+    async with ENGINES[name](redis_url, nats_server_url, lease_s=0.3, age_boost_s=0.2) as made:
         yield made
 
 
