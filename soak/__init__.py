@@ -1,1 +1,1 @@
-"""Longer runs that kill and stop whatever can be killed and stopped, and count afterwards."""
+"""The platform under failing processes, connections, clocks and disks. ``python -m soak --help``; docs/soak.md."""
