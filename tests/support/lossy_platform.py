@@ -20,6 +20,7 @@ from sophia.intake import Intake
 from sophia.nouns.clock import SystemClock
 from sophia.objects.packing import Packing
 from sophia.objects.places import open_objects
+from sophia.queue.base import Lease
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
 from sophia.redis.connection import connect
 from sophia.router.service import Router
@@ -110,6 +111,14 @@ class LossyPlatform:
             await asyncio.wait_for(asyncio.gather(*running), 30)
             for queue in queues:
                 await queue.close()
+
+    async def work_lease(self, count: int) -> list[Lease]:
+        """What a worker gets that asks for that many tasks now."""
+        queue = RedisWorkQueue(self.client, self.blocking, self.options)
+        try:
+            return await queue.lease("w-asking", ["light"], count, 0)
+        finally:
+            await queue.close()
 
     async def wipe(self) -> None:
         await self.client.flushall()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import msgspec
@@ -14,12 +13,12 @@ from sophia.queue.base import Poison, Receipt, StreamStats, Wait, WorkerBeat
 from sophia.queue.redis.budgets import budget_args, refusal
 from sophia.queue.redis.poison import poison
 from sophia.queue.redis.shared import GROUP, QueueOptions, Scripts
+from sophia.queue.submission import request_hash
 from sophia.redis.coalesce import Coalescer
 from sophia.redis.connection import persistently
 from sophia.redis.records import decode_record, submission_data
 
 _encode = msgspec.json.Encoder()
-_sorted = msgspec.json.Encoder(order="sorted")
 _beat = msgspec.json.Decoder(WorkerBeat)
 ID_LENGTH = 32
 
@@ -161,23 +160,6 @@ class RedisTaskQueue:
     async def close(self) -> None:
         for coalescer in self._submits.values():
             await coalescer.close()
-
-
-def request_hash(task: Task) -> str:
-    """Digest of everything a caller asked for; equal requests have equal digests whatever the order of their keys."""
-    asked = (
-        task.type,
-        task.payload,
-        task.tier,
-        task.priority,
-        msgspec.to_builtins(task.budget),
-        task.run_at_ms,
-        task.deadline_at_ms,
-        task.timeout_s,
-        task.max_attempts,
-        task.labels,
-    )
-    return hashlib.sha256(_sorted.encode(asked)).hexdigest()[:32]
 
 
 def submission_args(
