@@ -51,6 +51,7 @@ export function task(changes: Partial<TaskView> = {}): TaskView {
     deadline_at: null,
     cancel_requested: false,
     max_attempts: 3,
+    durability: 'queue',
     attempts: [],
     result: null,
     ...changes,
