@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
+
 from tests.support.cli import scripted_platform
 from tests.support.gateways import api, platform
 from tests.support.ledgers import ledger, ledger_place, second_ledger
@@ -19,6 +21,10 @@ from tests.support.servers import (
     redis_server_url,
     redis_url,
 )
+
+# A machine that does other work too makes single examples slow; pytest-timeout and the run as a whole are the bound.
+settings.register_profile("sophia", deadline=None)
+settings.load_profile("sophia")
 
 __all__ = [
     "api",
