@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sophia.inference.base import ChatAnswer, ChatDelta, Embedder, EmbeddingAnswer, ModelCard, Reply
 from sophia.inference.catalog import Catalog, priced
 from sophia.inference.chat_call import chat_body, deltas, refused_parameter, without
-from sophia.inference.embedding_call import embedding_answer, embedding_body
-from sophia.inference.upstream import CHAT_PATH, EMBEDDINGS_PATH, Upstream
 from sophia.nouns.errors import InvalidInput, UpstreamError
 from sophia.nouns.usage import Usage
 from sophia.settings.loaded import ResolvedProvider
 from sophia.settings.model import Settings
+
+if TYPE_CHECKING:
+    from sophia.inference.upstream import Upstream
 
 
 class ModelDirectory:
@@ -33,7 +34,9 @@ class ModelDirectory:
     ) -> None:
         self._embedders = dict(embedders or {})
         self._catalog = Catalog(settings, providers, in_process=self._embedders)
-        self._upstreams = {name: Upstream(provider) for name, provider in providers.items()}
+        self._providers = providers
+        self._upstreams: dict[str, Upstream] = {}
+        """Opened with the first call, HTTP client and all: a worker at rest is small."""
         self._refused: dict[tuple[str, str], set[str]] = {}
 
     def cards(self) -> Sequence[ModelCard]:
@@ -60,6 +63,8 @@ class ModelDirectory:
     ) -> AsyncGenerator[ChatDelta]:
         """Parameters are OpenAI's (``max_tokens``, ``temperature``, ``seed``, …) and ``json_schema``, to which the
         text is then constrained. One that a provider refuses and that can be spared is left out from then on."""
+        from sophia.inference.upstream import CHAT_PATH
+
         upstream = self._upstream(card)
         body = chat_body(card, messages, params)
         refused = self._refused.setdefault((card.provider, card.upstream_model), set())
@@ -91,6 +96,9 @@ class ModelDirectory:
                 usage=priced(card, answer.usage),
                 truncated=answer.truncated,
             )
+        from sophia.inference.embedding_call import embedding_answer, embedding_body
+        from sophia.inference.upstream import EMBEDDINGS_PATH
+
         document = await self._upstream(card).call(EMBEDDINGS_PATH, embedding_body(card, texts))
         return embedding_answer(card, len(texts), document)
 
@@ -108,5 +116,10 @@ class ModelDirectory:
     def _upstream(self, card: ModelCard) -> Upstream:
         upstream = self._upstreams.get(card.provider)
         if upstream is None:
-            raise InvalidInput(f"{card.id!r} is served in this process only", field="model")
+            from sophia.inference.upstream import Upstream
+
+            provider = self._providers.get(card.provider)
+            if provider is None:
+                raise InvalidInput(f"{card.id!r} is served in this process only", field="model")
+            upstream = self._upstreams[card.provider] = Upstream(provider)
         return upstream

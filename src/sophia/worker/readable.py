@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from sophia.nouns.errors import ConfigError, UpstreamError
-from sophia.worker.fetching import Page
+
+if TYPE_CHECKING:
+    from sophia.worker.fetching import Page
 
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 _WORD = re.compile(r"\w{3,}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,11 +13,13 @@ from sophia.nouns.payloads import ResearchAnswer, Source, WebResearch
 from sophia.worker.citations import keep_known, with_citations
 from sophia.worker.context import TaskContext
 from sophia.worker.defaults import answer_tokens
-from sophia.worker.fetching import Fetcher
 from sophia.worker.handlers.json_answers import read_json
 from sophia.worker.metering import estimated_tokens
 from sophia.worker.readable import Readable, read_page, relevant, support
 from sophia.worker.search_results import result_urls, search_url
+
+if TYPE_CHECKING:
+    from sophia.worker.fetching import Fetcher
 
 SYSTEM = (
     "Answer the question from the numbered sources only. After each statement put the number of the source it comes "
@@ -74,6 +76,9 @@ async def run(context: TaskContext, payload: WebResearch) -> ResearchAnswer:
 
 async def _gather(context: TaskContext, payload: WebResearch) -> list[_Found]:
     """All given URLs, and search results up to ``max_sources`` in all; a failed search stands as a failed source."""
+    # Brings the HTTP client, which a worker at rest does without.
+    from sophia.worker.fetching import Fetcher
+
     async with Fetcher(context.settings.research) as fetcher:
         urls = list(dict.fromkeys(payload.urls))
         failed: list[_Found] = []
