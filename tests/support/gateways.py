@@ -53,6 +53,7 @@ class Platform:
         self.client: aioredis.Redis = connect(redis_url)
         self._blocking: aioredis.Redis = connect(redis_url, reply_timeout_s=70)
         options = msgspec.structs.replace(queue_options(loaded), lease_s=5.0, platform_events_max=events_max)
+        self.queue_options = options
         self.queue = RedisTaskQueue(self.client, options)
         self.work = RedisWorkQueue(self.client, self._blocking, options)
         self.upkeep = RedisUpkeep(self.client, self._blocking, options)

