@@ -18,7 +18,7 @@ from soak import platform_run, queue_run
 from soak.engines import ENGINES
 
 SCENARIOS = ("queue", "platform")
-QUICK_TASKS, QUICK_S = 1_000, 45.0
+QUICK_TASKS, QUICK_S = 1_000, 40.0
 QUICK_PLATFORM_TASKS = 60
 
 
@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help=f"{QUICK_TASKS} tasks, {QUICK_PLATFORM_TASKS} of the platform, 45 s",
+        help=f"{QUICK_TASKS} tasks, {QUICK_PLATFORM_TASKS} of the platform, 40 s",
     )
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)

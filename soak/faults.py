@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 
 from soak.engines import Engine
 from soak.fleet import Member
@@ -16,7 +16,7 @@ from tests.support.tasks import make_task
 from tests.support.waiting import eventually, settle_for
 
 HAND_OVER_S = 15.0
-"""A leader's lease is 8 s; another router takes over 10 s after its end at the latest. The rest is this machine's."""
+"""A leader's lease is 7 s; another router takes over 10 s after its end at the latest. The rest is this machine's."""
 START_S = 60.0
 DISK_FULL_S = 2.0
 SLOW_LINK_S = 3.0
@@ -24,6 +24,7 @@ SLOW_LINK_S = 3.0
 PROBE_TENANT = "probe"
 
 Say = Callable[[str], None]
+Fault = Callable[[], Coroutine[None, None, None]]
 
 
 class Chaos:
@@ -51,7 +52,7 @@ class Chaos:
         """Tasks that only asked whether the queue accepts any."""
         self._lease_s = lease_s
         self._say = say
-        self.faults: list[Callable[[], Awaitable[None]]] = [
+        self._faults: list[Fault] = [
             self.kill_a_worker,
             self.stop_a_worker,
             self.drain_a_worker,
@@ -63,12 +64,15 @@ class Chaos:
             self.stop_the_leader,
         ]
         if engine.can_fill_disk:
-            self.faults.append(self.fill_the_disk)
+            self._faults.append(self.fill_the_disk)
 
-    def round(self) -> list[Callable[[], Awaitable[None]]]:
-        """Every fault once, the frequent ones more often, in an order of its own."""
-        often = [self.kill_a_worker, self.stop_a_worker, self.kill_the_server, self.cut_connections]
-        return self._chance.sample(faults := [*self.faults, *often], len(faults))
+    def round(self) -> list[Fault]:
+        """Every fault once, in an order of its own."""
+        return self._chance.sample(self._faults, len(self._faults))
+
+    def another(self) -> Fault:
+        frequent = [self.kill_a_worker, self.stop_a_worker, self.kill_the_server, self.cut_connections]
+        return self._chance.choice([*self._faults, *frequent])
 
     async def reported(self, worker: Member) -> None:
         """Returns once it is at work, and so listens to signals."""

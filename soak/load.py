@@ -31,18 +31,23 @@ def body_of(number: int) -> tuple[dict[str, Any], str]:
 
 
 class Load:
-    def __init__(self, platform: Platform, tasks: int) -> None:
+    """Submits over a time, so that there is work whatever breaks."""
+
+    def __init__(self, platform: Platform, tasks: int, over_s: float) -> None:
         self._platform = platform
         self._numbers = iter(range(tasks))
         self._tasks = tasks
+        self._every_s = over_s / tasks
         self._ids: dict[int, str] = {}
         self._states: dict[str, str] = {}
+        self._started_s = 0.0
         self.over = asyncio.Event()
 
     def progress(self) -> str:
         return f"{len(self._ids)} accepted, {len(self._states)} finished"
 
     async def run(self) -> None:
+        self._started_s = time.monotonic()
         async with self._session() as session, asyncio.TaskGroup() as group:
             submitters = [group.create_task(self._submit_some(session)) for _ in range(SUBMITTERS)]
             group.create_task(self._follow(session, submitters))
@@ -53,6 +58,7 @@ class Load:
 
     async def _submit_some(self, session: aiohttp.ClientSession) -> None:
         for number in self._numbers:
+            await asyncio.sleep(max(0.0, self._started_s + number * self._every_s - time.monotonic()))
             self._ids[number] = await self._submit(session, number)
 
     async def _submit(self, session: aiohttp.ClientSession, number: int) -> str:

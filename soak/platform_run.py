@@ -13,6 +13,7 @@ from soak.load import Load
 from tests.support.platform import Platform, three_free_ports
 
 ROLES = ("worker", "worker", "redis", "router", "gateway", "websocket", "model-server")
+TASKS_PER_S = 4.0
 STOPPED_S = 25.0
 """Longer than a lease: the process wakes as a zombie."""
 
@@ -24,7 +25,8 @@ async def run(seed: int, tasks: int, every_s: float, folder: Path, say: Say) -> 
     platform = Platform(folder / "data", three_free_ports())
     try:
         await asyncio.to_thread(platform.start)
-        load = Load(platform, tasks)
+        # Long enough for every role's turn.
+        load = Load(platform, tasks, over_s=max(every_s * (len(ROLES) + 1), tasks / TASKS_PER_S))
         async with asyncio.TaskGroup() as group:
             blows = group.create_task(strike_until(load, platform, random.Random(seed), every_s, say))
             await load.run()

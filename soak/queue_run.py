@@ -15,7 +15,7 @@ import msgspec
 import yaml
 
 from soak.engines import ENGINES, Engine, start_proxy
-from soak.faults import PROBE_TENANT, Chaos
+from soak.faults import PROBE_TENANT, Chaos, Fault
 from soak.fleet import Member
 from soak.journal import Entry, read_journal
 from soak.plan import STREAMS, Fate, make_plan
@@ -65,9 +65,8 @@ async def run(orders: Orders, say: Say) -> Outcome:
         loaded = load(config, orders.folder / "data", environment, "local")
         async with build.backbone(loaded) as backbone, build.ledger(loaded) as ledger:
             async with _fleet(orders, engine, config, surprises) as (workers, routers, proxies):
-                chance = random.Random(orders.seed)
                 chaos = Chaos(
-                    chance,
+                    random.Random(orders.seed),
                     engine=engine,
                     workers=workers,
                     routers=routers,
@@ -76,7 +75,7 @@ async def run(orders: Orders, say: Say) -> Outcome:
                     lease_s=LEASE_S,
                     say=say,
                 )
-                traffic = Traffic(backbone.queue, backbone.events, chance)
+                traffic = Traffic(backbone.queue, backbone.events)
                 checked = _Run(orders, engine, backbone, ledger, chaos, traffic, say)
                 outcome = await checked.go()
             outcome.problems += surprises
@@ -130,18 +129,19 @@ class _Run:
             await self._chaos.reported(worker)
         submitting = asyncio.create_task(self._traffic.submit(self._jobs, self._orders.over_s))
         try:
+            for fault in self._chaos.round():
+                await self._suffer(fault)
             while not submitting.done():
-                for fault in self._chaos.round():
-                    before = self._traffic.ended
-                    await fault()
-                    await self._goes_on(fault.__name__, before)
+                await self._suffer(self._chaos.another())
             await submitting
         finally:
             submitting.cancel()
             await asyncio.gather(submitting, return_exceptions=True)
 
-    async def _goes_on(self, fault: str, before: int) -> None:
+    async def _suffer(self, fault: Fault) -> None:
         """After every fault tasks end again, without anybody's help."""
+        before = self._traffic.ended
+        await fault()
 
         def more() -> bool:
             return self._traffic.ended > before or self._traffic.ended >= len(self._jobs)
@@ -150,7 +150,9 @@ class _Run:
             await eventually(more, RECOVERY_S)
         except AssertionError:
             accepted, ended = self._traffic.accepted, self._traffic.ended
-            self._found.append(f"no task ended in {RECOVERY_S:g} s after {fault}: {accepted} accepted, {ended} ended")
+            self._found.append(
+                f"no task ended in {RECOVERY_S:g} s after {fault.__name__}: {accepted} accepted, {ended} ended"
+            )
 
     async def _wait_for_the_end(self, count: int) -> None:
         self._say(f"{self._traffic.accepted} accepted, {self._traffic.ended} ended; waiting for the rest")

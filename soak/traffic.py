@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,10 +21,9 @@ T = TypeVar("T")
 
 
 class Traffic:
-    def __init__(self, queue: TaskQueue, events: EventLog, chance: random.Random) -> None:
+    def __init__(self, queue: TaskQueue, events: EventLog) -> None:
         self._queue = queue
         self._events = events
-        self._chance = chance
         self.accepted = 0
         self.final_events: defaultdict[str, list[str]] = defaultdict(list)
         self.problems: list[str] = []

@@ -23,7 +23,7 @@ from sophia.store.base import Ledger
 
 log = logging.getLogger(__name__)
 
-LEADER_TTL_S = 8.0
+LEADER_TTL_S = 7.0
 LEADER_RENEW_S = 2.5
 UPKEEP_LIMIT = 200
 IDLE_S = 5.0
