@@ -495,3 +495,13 @@ async def test_an_entry_that_cannot_be_decoded_does_not_block_the_stream(engine:
     await engine.tasks.submit([task])
     leases = [lease for _ in range(8) for lease in await engine.work.lease("w1", ["light"], 10, 0)]
     assert [lease.task.id for lease in leases] == [task.id]
+
+    async def set_aside() -> bool:
+        await engine.work.lease("w1", ["light"], 10, 0)
+        return (await engine.shelf.poison(0)).total > 0
+
+    await eventually(set_aside, 10)
+    poison = await engine.shelf.poison(100)
+    assert poison.total == len(poison.newest)
+    assert {(entry.stream, entry.priority) for entry in poison.newest} == {("light", "normal")}
+    assert all("ever" in entry.content for entry in poison.newest)

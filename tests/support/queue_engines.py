@@ -13,7 +13,7 @@ import redis.asyncio as aioredis
 from sophia.events.base import EventLog
 from sophia.events.jetstream import JetStreamEventLog
 from sophia.events.redis import RedisEventLog
-from sophia.queue.base import QueueUpkeep, TaskQueue, WorkQueue
+from sophia.queue.base import PoisonShelf, QueueUpkeep, TaskQueue, WorkQueue
 from sophia.queue.jetstream import (
     JetStreamOptions,
     JetStreamTaskQueue,
@@ -32,6 +32,7 @@ STREAMS = ("planning", "coding", "embedding", "research", "light")
 
 class Engine(msgspec.Struct):
     tasks: TaskQueue
+    shelf: PoisonShelf
     work: WorkQueue
     upkeep: QueueUpkeep
     events: EventLog
@@ -63,8 +64,10 @@ async def redis_engine(redis_url: str, nats_url: str, partitions: int = 1, **opt
         for partition in range(4):
             await client.xadd(f"sophia:{{{partition}}}:stream:light:2", {"what": "ever"})
 
+    tasks = RedisTaskQueue(client, chosen)
     engine = Engine(
-        tasks=RedisTaskQueue(client, chosen),
+        tasks=tasks,
+        shelf=tasks,
         work=work,
         upkeep=RedisUpkeep(client, blocking, chosen),
         events=RedisEventLog(client, blocking, chosen),
@@ -100,8 +103,10 @@ async def jetstream_engine(redis_url: str, nats_url: str, **options: Any) -> Asy
             await bus.write([Put("sophia.n.q.light.2.default." + f"what-{number}", b"ever")])
             await bus.write([Put("sophia.k.a.light.2.default")])
 
+    tasks = JetStreamTaskQueue(bus, chosen)
     engine = Engine(
-        tasks=JetStreamTaskQueue(bus, chosen),
+        tasks=tasks,
+        shelf=tasks,
         work=JetStreamWorkQueue(bus, chosen),
         upkeep=JetStreamUpkeep(bus, chosen),
         events=JetStreamEventLog(bus),
