@@ -41,7 +41,7 @@ class Packing:
             shown = msgspec.structs.replace(ref, title=title_of(task))
             return msgspec.structs.replace(task, payload=as_value(shown))
 
-        return await asyncio.gather(*(one(task) for task in tasks)) if len(tasks) > 1 else [await one(tasks[0])]
+        return await asyncio.gather(*(one(task) for task in tasks))
 
     async def result(self, result: Any) -> Any:
         """What to record in a result's place: a reference, or the result as JSON (encoded once only)."""
