@@ -33,6 +33,8 @@ class Coalescer(Generic[Item, Answer]):
             futures.append(future)
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._run_all())
+        if len(futures) == 1:
+            return [await futures[0]]
         return await asyncio.gather(*futures)
 
     async def _run_all(self) -> None:

@@ -88,10 +88,10 @@ class RunningAttempt:
         if self._why is not None:
             self._work.cancel()
         try:
-            await asyncio.wait({self._work})
+            await _ended(self._work)
         except asyncio.CancelledError:
             self.stop(Stop.DRAINED)
-            await asyncio.wait({self._work})
+            await _ended(self._work)
             raise
         settlement = self._settlement(self._work)
         if settlement is None:
@@ -192,6 +192,20 @@ class RunningAttempt:
                 if self._clock.monotonic_s() > until_s:
                     raise
             await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - jitter
+
+
+async def _ended(work: asyncio.Task[Any]) -> None:
+    """``asyncio.wait`` for one, without what it spends on being for many."""
+    if work.done():
+        return
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def tell(_: asyncio.Task[Any]) -> None:
+        if not over.done():
+            over.set_result(None)
+
+    work.add_done_callback(tell)
+    await over
 
 
 def _exception(work: asyncio.Task[Any]) -> BaseException | None:

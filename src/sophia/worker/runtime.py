@@ -138,7 +138,7 @@ class Worker:
             del self._running[lease.task.id, lease.attempt]
             self._done += 1
             self._note_change()
-        metrics.TASKS_PROCESSED.labels(lease.task.type, outcome.value if outcome else "refused").inc()
+        metrics.processed(lease.task.type, outcome.value if outcome else "refused").inc()
 
     async def _extend_leases(self) -> None:
         """Heartbeat of everything that runs. An attempt whose lease may have expired unextended is given up: another
