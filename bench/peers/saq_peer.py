@@ -6,9 +6,16 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from saq import Queue, Worker
+import redis.asyncio as aioredis
+from saq import Worker
+from saq.queue.redis import RedisQueue
 
 from bench.peers.base import CONCURRENCY, OverRedis, Places
+
+
+def build(places: Places) -> RedisQueue:
+    # redis-py's own limit of 100 connections is too few for 100 tasks at once.
+    return RedisQueue(aioredis.Redis.from_url(places.redis_url, max_connections=500))
 
 
 async def noop(context: Any, *, payload: str) -> str:
@@ -18,7 +25,7 @@ async def noop(context: Any, *, payload: str) -> str:
 class Saq(OverRedis):
     def __init__(self, places: Places) -> None:
         super().__init__(places)
-        self._queue = Queue.from_url(places.redis_url)
+        self._queue = build(places)
 
     async def submit_one(self, payload: str) -> str:
         job = await self._queue.enqueue("noop", payload=payload, ttl=3600, timeout=600)
@@ -50,7 +57,7 @@ def work(places: Places) -> None:
     from bench.child import new_loop
 
     async def run() -> None:
-        queue = Queue.from_url(places.redis_url)
+        queue = build(places)
         await Worker(queue, [noop], concurrency=CONCURRENCY).start()
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
