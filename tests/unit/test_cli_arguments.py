@@ -236,7 +236,9 @@ class TestDoctor:
         report = json.loads(result.stdout)
         names = [check["name"] for check in report["checks"]]
         assert len(names) == len(set(names))
-        assert {"python", "node", "settings", "data folder", "redis", "objects", "chat model", "embeddings"} <= set(names)
+        assert {"python", "node", "settings", "data folder", "redis", "objects", "chat model", "embeddings"} <= set(
+            names
+        )
         assert result.exit_code == (0 if report["ok"] else 1)
 
     def test_wrong_settings_are_a_failure_with_their_mend(self):
@@ -265,7 +267,6 @@ class TestDoctor:
         assert result.exit_code == 1
         assert "does not answer" in result.stdout
         assert "hunter2" not in result.output
-
 
     def test_a_bucket_is_tried_out_and_its_secret_not_shown(self, monkeypatch, bucket_server):
         good = bucket_server.settings(bucket_server.bucket())
