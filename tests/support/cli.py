@@ -30,4 +30,5 @@ def scripted_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def run(*args: str) -> Result:
-    return CliRunner().invoke(main, list(args))
+    """Without the width of the terminal that the tests happen to run in: it cuts columns short."""
+    return CliRunner(env={"COLUMNS": None}).invoke(main, list(args))
