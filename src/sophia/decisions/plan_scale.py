@@ -46,10 +46,10 @@ def _overdue(spec: PoolSpec, instances: Sequence[Instance], now_ms: int) -> list
     for instance in instances:
         match instance.state:
             case InstanceState.REQUESTED | InstanceState.BOOTING:
-                what, since, limit_s = "booting", instance.requested_at_ms, spec.boot_timeout_s
+                what, since, limit_s = "booting", instance.requested_at_ms, spec.boot_timeout_of(instance.instance_type)
                 since = max(since, instance.silent_since_ms or since)
             case InstanceState.READY if instance.busy is None and instance.silent_since_ms is not None:
-                what, since, limit_s = "silent", instance.silent_since_ms, spec.boot_timeout_s
+                what, since, limit_s = "silent", instance.silent_since_ms, spec.boot_timeout_of(instance.instance_type)
             case InstanceState.DRAINING if instance.draining_since_ms is not None:
                 what, since, limit_s = "draining", instance.draining_since_ms, spec.drain_timeout_s
             case _:

@@ -141,6 +141,19 @@ class RateLimited(SophiaError):
     error_class = ErrorClass.RATE_LIMITED
 
 
+class InsufficientCapacity(SophiaError):
+    """The provider has no such machine to give there now; elsewhere or later it may."""
+
+    code = "insufficient_capacity"
+    error_class = ErrorClass.RETRYABLE
+
+
+class QuotaExceeded(SophiaError):
+    """The account may have no more of this until its owner asks for more or gives some back."""
+
+    code = "quota_exceeded"
+
+
 class UpstreamError(SophiaError):
     """A model provider or fetched site answered with an error that a retry will not mend."""
 

@@ -44,10 +44,21 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Tasks that one instance runs at once."""
     target_wait_s: Annotated[float, msgspec.Meta(gt=0)] = 5.0
     boot_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 900.0
+    boot_timeouts_s: dict[str, Annotated[float, msgspec.Meta(gt=0)]] = {}
+    """By instance type, where one needs another than ``boot_timeout_s``."""
     drain_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     max_price_usd_per_hour: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """Of one instance; dearer offers are not taken."""
+    max_usd_per_day: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """What the pool's instances may cost in a UTC day: nothing is launched that would run past it, and what is idle
+    goes when it is reached."""
+    max_usd_per_month: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """The same for a UTC month."""
     windows: tuple[Window, ...] = ()
     models: tuple[str, ...] = ()
+
+    def boot_timeout_of(self, instance_type: str) -> float:
+        return self.boot_timeouts_s.get(instance_type, self.boot_timeout_s)
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +102,10 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     slots: int = 0
     reason: str = ""
     """Why it is in this state, in words."""
+    billed_from_ms: int | None = None
+    """When it began to cost money, as far as the provider's lists tell; ``None``: not yet."""
+    billed_to_ms: int | None = None
+    """When it ceased to; ``None`` while it costs."""
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +150,15 @@ class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int | None
     running: int | None
     instances: tuple[Instance, ...] = ()
+    cordoned: bool = False
+    """An operator wants no launches."""
+    usd_per_hour: float = 0.0
+    """What its instances cost at this moment."""
+    spent_usd_today: float = 0.0
+    spent_usd_month: float = 0.0
+    """Of this UTC day and month, by the started minute."""
+    max_usd_per_day: float | None = None
+    max_usd_per_month: float | None = None
 
 
 class PoolsSnapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ import msgspec
 from sophia.nouns.errors import InvalidInput
 from sophia.nouns.pool import Offer, PoolSpec
 from sophia.providers import processes
-from sophia.providers.base import LaunchRequest, Machine
+from sophia.providers.base import LaunchRequest, Machine, Traits
 from sophia.providers.instance_files import InstanceFile, InstanceFiles
 from sophia.providers.worker_logs import WorkerLogs
 
@@ -37,6 +37,7 @@ class LocalProvider:
     """
 
     name = "local"
+    traits = Traits()
 
     def __init__(
         self,
@@ -50,6 +51,9 @@ class LocalProvider:
         self._tether_fd = tether_fd
         self._files = InstanceFiles(state_dir / "instances")
         self._logs = WorkerLogs(state_dir / "logs")
+
+    def launch_wait_s(self) -> float:
+        return 0.0
 
     async def offers(self, spec: PoolSpec) -> list[Offer]:
         kind = spec.instance_types[0] if spec.instance_types else "process"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from sophia.settings.model import ProviderSettings, Settings
+from sophia.settings.model import LambdaCloudSettings, ProviderSettings, Settings
 
 
 class TenantKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +30,18 @@ class ResolvedProvider(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"ResolvedProvider(name={self.name!r}, base_url={self.base_url!r}, headers=***)"
+
+
+class ResolvedLambdaCloud(msgspec.Struct, frozen=True, kw_only=True):
+    """Lambda's cloud, its key filled in."""
+
+    settings: LambdaCloudSettings
+    base_url: str
+    """Ends without a slash."""
+    api_key: str
+
+    def __repr__(self) -> str:
+        return f"ResolvedLambdaCloud(base_url={self.base_url!r}, api_key=***)"
 
 
 class ResolvedObjects(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +74,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: tuple[TenantKey, ...]
     providers: dict[str, ResolvedProvider]
     """Only those in use; embedded kinds are in use when their URL is known (``sophia up`` passes it down)."""
+    lambda_cloud: ResolvedLambdaCloud | None = None
+    """``None``: its key is not set."""
 
     def __repr__(self) -> str:
         return f"Loaded(profile={self.settings.profile!r}, data_dir={str(self.data_dir)!r})"

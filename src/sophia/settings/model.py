@@ -228,6 +228,27 @@ class PoolsSettings(Section, frozen=True, kw_only=True):
     tick_s: Positive
     history_s: Positive
     """How long terminated instances stay listed."""
+    reap_every_s: Positive
+    """Between two looks of the reaper, which ends machines that nobody wants."""
+
+
+class LambdaCloudSettings(Section, frozen=True, kw_only=True):
+    """Lambda's cloud, the machine provider ``lambda``. In use when its key is set."""
+
+    base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/@]+(/[^\s]*)?$")]
+    base_url_env: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+    """Environment variable that, when set, replaces ``base_url``."""
+    api_key: SecretRef
+    owner: Name
+    """Stamped into every machine. Machines of other owners in the same account are left alone."""
+    ssh_key_names: tuple[str, ...] = ()
+    """The cloud wants exactly one; without it, the first one of the account is taken."""
+    image_family: str | None = None
+    """``null``: Lambda's current stack."""
+    request_every_s: NotNegative
+    launch_every_s: NotNegative
+    """Both limits hold for the whole account: leave room for whoever else uses it."""
+    timeout_s: Positive
 
 
 class WebSocketSettings(Section, frozen=True, kw_only=True):
@@ -347,7 +368,7 @@ class CostSettings(Section, frozen=True, kw_only=True):
 class Settings(Section, frozen=True, kw_only=True):
     """The whole file after profile, file and environment have been merged."""
 
-    profile: Annotated[str, msgspec.Meta(pattern="^(local|hosted)$")]
+    profile: Annotated[str, msgspec.Meta(pattern="^(local|hosted|emulated)$")]
     server: ServerSettings
     websocket: WebSocketSettings
     metrics: MetricsSettings
@@ -368,6 +389,7 @@ class Settings(Section, frozen=True, kw_only=True):
     limits: LimitSettings
     pools_loop: PoolsSettings
     pools: dict[Name, PoolSpec]
+    lambda_cloud: LambdaCloudSettings
     gpu_hosts: GpuHostSettings
     fly: FlySettings
     fly_apps: dict[Name, FlyAppSettings]

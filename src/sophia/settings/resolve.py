@@ -11,8 +11,8 @@ import msgspec
 from sophia.nouns.errors import ConfigError
 from sophia.nouns.task import Tier
 from sophia.settings.document import dotted
-from sophia.settings.loaded import Loaded, ResolvedObjects, ResolvedProvider, TenantKey
-from sophia.settings.model import ObjectSettings, ProviderSettings, SecretRef, Settings
+from sophia.settings.loaded import Loaded, ResolvedLambdaCloud, ResolvedObjects, ResolvedProvider, TenantKey
+from sophia.settings.model import LambdaCloudSettings, ObjectSettings, ProviderSettings, SecretRef, Settings
 
 EMBEDDED_KINDS = frozenset({"llama_embedded", "onnx_embedded"})
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
@@ -75,6 +75,7 @@ def resolve(settings: Settings, environ: Mapping[str, str], *, config_path: Path
         for name, provider in settings.providers.items()
         if _in_use(provider, environ)
     }
+    lambda_cloud = _lambda_cloud(settings.lambda_cloud, missing)
     if missing.problems:
         raise ConfigError("\n".join(missing.problems), mend="set the variable, or change the reference in sophia.yaml")
     return Loaded(
@@ -87,6 +88,20 @@ def resolve(settings: Settings, environ: Mapping[str, str], *, config_path: Path
         objects=objects,
         api_keys=api_keys,
         providers=providers,
+        lambda_cloud=lambda_cloud,
+    )
+
+
+def _lambda_cloud(cloud: LambdaCloudSettings, missing: _Missing) -> ResolvedLambdaCloud | None:
+    """Without a key no pool of that provider runs, which its status says; everything else works."""
+    if not missing.environ.get(cloud.api_key.env, "").strip():
+        return None
+    replaced = missing.environ.get(cloud.base_url_env, "").strip() if cloud.base_url_env else ""
+    base_url = (replaced or cloud.base_url).rstrip("/")
+    if not base_url.startswith(("http://", "https://")):
+        missing.problems.append(f"lambda_cloud: the value of {cloud.base_url_env} must begin with http:// or https://")
+    return ResolvedLambdaCloud(
+        settings=cloud, base_url=base_url, api_key=missing.secret(cloud.api_key, "lambda_cloud.api_key")
     )
 
 
