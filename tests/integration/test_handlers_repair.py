@@ -17,10 +17,10 @@ from tests.support.scripted_chat import Answer, ScriptedChat, says, scripted_cha
 
 @asynccontextmanager
 async def attempt(
-    task_type: str, payload: dict[str, Any], *answers: Answer
+    task_type: str, payload: dict[str, Any], *answers: Answer, outline_first: bool = False
 ) -> AsyncIterator[tuple[Recorded, ScriptedChat]]:
     async with scripted_chat(*answers) as chat:
-        models = make_models(chat_url=chat.url)
+        models = make_models(chat_url=chat.url, outline_first=outline_first)
         try:
             yield Recorded(models, task_type, payload), chat
         finally:
@@ -91,6 +91,40 @@ async def test_dependencies_that_cannot_be_read_are_no_result() -> None:
     async with attempt("long_planning", GOAL, first, says("step two needs step one")) as (recorded, _):
         with pytest.raises(InvalidResult, match="no readable dependencies"):
             await recorded.run()
+
+
+OUTLINE = says("Sure!\n1. Rent: find a room.\n2. Sell: open the door.\n")
+
+
+async def test_a_small_model_drafts_in_words_and_is_asked_for_the_dependencies() -> None:
+    answers = (OUTLINE, says('{"2": [1]}'))
+    async with attempt("long_planning", GOAL, *answers, outline_first=True) as (recorded, chat):
+        result = await recorded.run()
+    assert [(step.id, step.title, step.description, step.depends_on) for step in result.steps] == [
+        (1, "Rent", "find a room.", []),
+        (2, "Sell", "open the door.", [1]),
+    ]
+    assert "response_format" not in chat.requests[0]
+    assert chat.requests[0]["frequency_penalty"] == chat.requests[0]["presence_penalty"] > 0
+    assert "2. Sell" in chat.prompt(1)
+    assert "wrong" not in chat.prompt(1)
+    assert "frequency_penalty" not in chat.requests[1]
+
+
+async def test_an_outline_that_is_no_list_leads_to_a_draft_under_the_schema() -> None:
+    answers = (says("I would open it."), says(plan((1, "rent", []), (2, "sell", [1]))))
+    async with attempt("long_planning", GOAL, *answers, outline_first=True) as (recorded, chat):
+        result = await recorded.run()
+    assert [step.title for step in result.steps] == ["rent", "sell"]
+    assert "response_format" in chat.requests[1]
+
+
+async def test_a_single_step_needs_no_second_call() -> None:
+    goal = {**GOAL, "max_steps": 1}
+    async with attempt("long_planning", goal, says("1. Rent it\n2. Run it"), outline_first=True) as (recorded, chat):
+        result = await recorded.run()
+    assert [step.title for step in result.steps] == ["Rent it"]
+    assert len(chat.requests) == 1
 
 
 CODE = {"prompt": "add two numbers"}

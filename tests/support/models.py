@@ -15,6 +15,7 @@ from typing import IO
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from sophia.embedded.child import dies_with_parent
 from sophia.inference.base import Embedder
@@ -95,16 +96,25 @@ def free_port() -> int:
 
 
 def make_models(
-    *, chat_url: str | None = None, embedding_url: str | None = None, embedders: Mapping[str, Embedder] | None = None
+    *,
+    chat_url: str | None = None,
+    embedding_url: str | None = None,
+    embedders: Mapping[str, Embedder] | None = None,
+    outline_first: bool = True,
 ) -> ModelDirectory:
-    """A directory over the packaged local profile with the servers at these addresses. Close it."""
+    """A directory over the packaged local profile with the servers at these addresses. Close it. Without
+    ``outline_first`` its chat model passes for a larger one."""
     environ = {"SOPHIA_PROFILE": "local"}
     if chat_url is not None:
         environ["SOPHIA_LLAMA_URL"] = chat_url
     if embedding_url is not None:
         environ["SOPHIA_EMBEDDER_URL"] = embedding_url
     loaded = resolve(merged_settings(None, environ), environ, config_path=None, data_dir=Path("unused"))
-    return ModelDirectory(loaded.settings, loaded.providers, embedders)
+    settings = loaded.settings
+    if not outline_first:
+        larger = {name: replace(model, outline_first=False) for name, model in settings.models.items()}
+        settings = replace(settings, models=larger)
+    return ModelDirectory(settings, loaded.providers, embedders)
 
 
 def _wait_for_health(process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:

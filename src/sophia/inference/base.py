@@ -24,6 +24,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """The name its provider knows it by."""
     tiers: tuple[str, ...] = ()
     context_tokens: int | None = None
+    outline_first: bool = False
+    """Whether lists are better asked for in words than under a JSON schema."""
     dimensions: int | None = None
     usd_per_1k_input_tokens: float = 0.0
     usd_per_1k_output_tokens: float = 0.0

@@ -105,6 +105,7 @@ def _card(
         upstream_model=model.providers[provider] if provider else name,
         tiers=tuple(model.tiers),
         context_tokens=model.context_tokens,
+        outline_first=model.outline_first,
         dimensions=model.dimensions,
         usd_per_1k_input_tokens=model.usd_per_1k_input_tokens,
         usd_per_1k_output_tokens=model.usd_per_1k_output_tokens,

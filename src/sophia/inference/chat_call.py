@@ -16,8 +16,8 @@ _log = logging.getLogger(__name__)
 # Where a provider says nothing about usage: the usual rule of thumb for English text.
 _CHARACTERS_PER_TOKEN = 4
 
-# OpenAI's reasoning models take max_completion_tokens in place of max_tokens, and no temperature but 1.
-_DISPENSABLE = frozenset({"max_tokens", "temperature"})
+# OpenAI's reasoning models take max_completion_tokens in place of max_tokens, and no temperature but 1 and no penalties.
+_DISPENSABLE = frozenset({"max_tokens", "temperature", "frequency_penalty", "presence_penalty"})
 
 
 def chat_body(card: ModelCard, messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> dict[str, Any]:

@@ -167,6 +167,8 @@ class ModelSettings(Section, frozen=True, kw_only=True):
     context_tokens: CountFrom1 | None = None
     max_output_tokens: CountFrom1 | None = None
     """Caps ``tasks.*.max_tokens`` where a payload names no number of its own: a small model loops when let run."""
+    outline_first: bool = False
+    """Plans are drafted as a list in words first: a very small model writes far better ones than under a schema."""
     dimensions: CountFrom1 | None = None
     usd_per_1k_input_tokens: NotNegative = 0.0
     usd_per_1k_output_tokens: NotNegative = 0.0

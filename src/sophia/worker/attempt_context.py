@@ -72,6 +72,7 @@ class AttemptContext:
         max_tokens: int | None = None,
         temperature: float | None = None,
         json_schema: dict[str, Any] | None = None,
+        variety: float | None = None,
         show: bool = True,
     ) -> ChatAnswer:
         self._check_lease()
@@ -80,6 +81,8 @@ class AttemptContext:
             "max_tokens": max_tokens,
             "temperature": self._defaults.temperature if temperature is None else temperature,
             "json_schema": json_schema,
+            "frequency_penalty": variety,
+            "presence_penalty": variety,
         }
         try:
             return await self._chat(card, messages, params, show=show)

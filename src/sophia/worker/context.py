@@ -35,10 +35,11 @@ class TaskContext(Protocol):
         max_tokens: int | None = None,
         temperature: float | None = None,
         json_schema: dict[str, Any] | None = None,
+        variety: float | None = None,
         show: bool = True,
     ) -> ChatAnswer:
         """One chat call. ``None`` takes the task type's configured default; with ``json_schema`` the answer's text
-        is constrained to it; with ``show`` the text is streamed to those who watch the task."""
+        is constrained to it; ``variety`` penalizes what was said already (OpenAI's frequency and presence penalty); with ``show`` the text is streamed to those who watch the task."""
 
     async def embed(self, texts: Sequence[str], *, model: str | None = None) -> EmbeddingAnswer:
         """Embed at most ``settings.embedding.batch_texts`` texts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from sophia.worker.handlers.plan_draft import (
     with_dependencies,
     without_repeats,
 )
+from sophia.worker.handlers.plan_outline import TOKENS_PER_LINE, VARIETY, outline_messages, read_outline
 from sophia.worker.metering import estimated_prompt_tokens
 
 SYSTEM = (
@@ -48,22 +50,19 @@ async def run(context: TaskContext, payload: LongPlanning) -> Plan:
     ``InvalidResult`` when it stays wrong."""
     planner = _Planner(context, payload)
     await context.progress(0, 2, "drafting the plan")
-    answer = await planner.draft()
-    draft, faults = planner.read(answer)
-    if draft is None or faults:
-        await context.progress(0, 2, "drafting again: " + "; ".join(faults))
-        answer = await planner.redraft(faults)
-        draft, faults = planner.read(answer)
-    if draft is None or faults:
-        raise InvalidResult(f"{answer.model} made no valid plan: {'; '.join(faults)}")
+    draft = await planner.outlined()
+    if draft is not None:
+        await context.progress(1, 2, "asking for the dependencies")
+        draft = await planner.find_dependencies(draft)
+    else:
+        draft = await planner.drafted()
+        if faults := dependency_faults(draft):
+            await context.progress(1, 2, "asking again for the dependencies: " + "; ".join(faults))
+            draft = await planner.find_dependencies(draft, faults)
     if faults := dependency_faults(draft):
-        await context.progress(1, 2, "asking again for the dependencies: " + "; ".join(faults))
-        draft = await planner.mend_dependencies(draft, faults)
-        faults = dependency_faults(draft)
-    if faults:
-        raise InvalidResult(f"{answer.model} gave no valid dependencies: {'; '.join(faults)}")
+        raise InvalidResult(f"{planner.model} gave no valid dependencies: {'; '.join(faults)}")
     await context.progress(2, 2, f"{len(draft.steps)} steps")
-    return Plan(goal=payload.goal, steps=ordered(draft), model=answer.model)
+    return Plan(goal=payload.goal, steps=ordered(draft), model=planner.model)
 
 
 class _Planner:
@@ -73,23 +72,53 @@ class _Planner:
         self._context = context
         self._payload = payload
         card = context.card(payload.model, "chat")
+        self.model = card.id
+        self._outline_first = card.outline_first
         prompt_tokens = estimated_prompt_tokens(self._messages("x" * LONGEST_FAULT))
         self._max_tokens = answer_tokens(context.settings, context.task, card, prompt_tokens, payload.max_tokens)
 
-    async def draft(self) -> ChatAnswer:
-        return await self._ask(self._messages(), size_for(self._payload.max_steps, self._max_tokens))
+    async def outlined(self) -> Draft | None:
+        """Steps drafted in words, still without dependencies; ``None`` from a model that needs no outline, or whose
+        answer is no list of at least two steps."""
+        if not self._outline_first:
+            return None
+        most = self._payload.max_steps
+        answer = await self._context.chat(
+            outline_messages(self._goal()),
+            model=self._payload.model,
+            max_tokens=min(self._max_tokens, TOKENS_PER_LINE * most),
+            temperature=self._payload.temperature,
+            variety=VARIETY,
+        )
+        draft = read_outline(answer.text, most, cut_short=answer.finish_reason == "length")
+        return draft if len(draft.steps) >= min(2, most) else None
 
-    async def redraft(self, faults: list[str]) -> ChatAnswer:
+    async def drafted(self) -> Draft:
+        """A whole draft under the schema, asked for twice at most."""
+        answer = await self._ask(self._messages(), size_for(self._payload.max_steps, self._max_tokens))
+        draft, faults = self._read(answer)
+        if draft is None or faults:
+            await self._context.progress(0, 2, "drafting again: " + "; ".join(faults))
+            answer = await self._redraft(faults)
+            draft, faults = self._read(answer)
+        if draft is None or faults:
+            raise InvalidResult(f"{self.model} made no valid plan: {'; '.join(faults)}")
+        return draft
+
+    async def _redraft(self, faults: list[str]) -> ChatAnswer:
         """Ask for the whole plan once more, at half the size so that it is sure to end."""
         size = size_for(self._payload.max_steps, self._max_tokens // 2)
         again = f"A first answer was refused: {'; '.join(faults)[:LONGEST_FAULT]}. Write the plan again, shorter."
         return await self._ask(self._messages(again), size)
 
-    async def mend_dependencies(self, draft: Draft, faults: list[str]) -> Draft:
-        """The same steps as they stand, with dependencies asked for anew under a schema that allows earlier steps only."""
+    async def find_dependencies(self, draft: Draft, faults: Sequence[str] = ()) -> Draft:
+        """The same steps as they stand, with dependencies asked for under a schema that allows earlier steps only."""
+        if len(draft.steps) == 1:
+            return with_dependencies(draft, {})
         steps = "\n".join(f"{number}. {step.title.strip()}" for number, step in enumerate(draft.steps, 1))
+        wrong = f"The dependencies given were wrong: {'; '.join(faults)[:LONGEST_FAULT]}. " if faults else ""
         question = (
-            f"Goal: {self._payload.goal}\nSteps:\n{steps}\n\nThe dependencies given were wrong: {'; '.join(faults)[:LONGEST_FAULT]}. "
+            f"Goal: {self._payload.goal}\nSteps:\n{steps}\n\n{wrong}"
             'For each step from 2 on, list the earlier steps it needs, as JSON: {"2": [1], "3": [1, 2]}.'
         )
         answer = await self._context.chat(
@@ -105,25 +134,26 @@ class _Planner:
         )
         return with_dependencies(draft, _read_dependencies(answer))
 
-    def read(self, answer: ChatAnswer) -> tuple[Draft | None, list[str]]:
+    def _read(self, answer: ChatAnswer) -> tuple[Draft | None, list[str]]:
         draft, fault = read_json(answer, Draft)
         if draft is None:
             return None, [fault]
         return without_repeats(draft), step_faults(draft, self._payload.max_steps)
 
     def _messages(self, again: str = "") -> list[dict[str, Any]]:
-        parts = [f"Goal: {self._payload.goal}"]
-        if self._payload.context:
-            parts.append(f"Context:\n{self._payload.context}")
-        parts.append(f"Plan it in at most {self._payload.max_steps} steps.")
-        if again:
-            parts.append(again)
         return [
             {"role": "system", "content": SYSTEM},
             {"role": "user", "content": EXAMPLE_GOAL},
             {"role": "assistant", "content": EXAMPLE_PLAN},
-            {"role": "user", "content": "\n\n".join(parts)},
+            {"role": "user", "content": self._goal(again)},
         ]
+
+    def _goal(self, again: str = "") -> str:
+        parts = [f"Goal: {self._payload.goal}"]
+        if self._payload.context:
+            parts.append(f"Context:\n{self._payload.context}")
+        parts.append(f"Plan it in at most {self._payload.max_steps} steps.")
+        return "\n\n".join([*parts, again] if again else parts)
 
     async def _ask(self, messages: list[dict[str, Any]], size: Size) -> ChatAnswer:
         return await self._context.chat(
