@@ -128,7 +128,7 @@ class EmulatedLambda:
             fleet, nature = self.fleet, self.fleet.nature
             try:
                 self._admit(request)
-                answer = JSONResponse({"data": await work(request)})
+                answer: Response = JSONResponse({"data": await work(request)})
             except _Refused as refused:
                 answer = _error(refused)
             if fleet.chances.happens(nature.reply_lost, "reply lost"):

@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import secrets
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TypeVar
 
-import msgspec
 from msgspec.structs import replace
 
 from sophia.decisions.offers import choose_offer
-from sophia.decisions.retry import backoff_s
 from sophia.nouns.clock import Clock
-from sophia.nouns.errors import SophiaError, Unavailable
-from sophia.nouns.pool import Action, Instance, InstanceState, PoolSpec
+from sophia.nouns.errors import InsufficientCapacity, SophiaError, Unavailable
+from sophia.nouns.pool import Action, Instance, InstanceState, Offer, PoolSpec
+from sophia.pools.breakers import Breakers
 from sophia.pools.journal import Journal
 from sophia.pools.roster import Roster
+from sophia.pools.spending import Spending
 from sophia.providers.base import LaunchRequest, Machine, Provider
 from sophia.queue.base import QueueUpkeep
-from sophia.settings.model import RetrySettings
 
 log = logging.getLogger(__name__)
 
@@ -29,17 +27,12 @@ T = TypeVar("T")
 
 MAX_LAUNCHES_PER_PASS = 4
 """Per pool; the rest of a plan is planned again with the next pass."""
+MAX_OFFERS_PER_LAUNCH = 4
+"""Tried one after the other where there is no capacity; the rest in the next pass."""
+LAUNCH_PATIENCE_S = 1.0
+"""A launch that its provider's limits would hold back for longer is left to a later pass."""
 PROVIDER_TIMEOUT_S = 60.0
 DELIVERY_TIMEOUT_S = 10.0
-LAUNCH_BACKOFF = RetrySettings(max_attempts=1, base_s=2.0, max_s=120.0)
-
-
-class Trouble(msgspec.Struct, kw_only=True):
-    """Why a pool launches nothing for now."""
-
-    failures: int = 0
-    not_before_s: float = 0.0
-    reason: str = ""
 
 
 class Actor:
@@ -51,14 +44,19 @@ class Actor:
         upkeep: QueueUpkeep,
         roster: Roster,
         journal: Journal,
+        spending: Spending,
+        breakers: Breakers,
         clock: Clock,
+        chance: random.Random,
     ) -> None:
         self._providers = providers
         self._upkeep = upkeep
         self._roster = roster
         self._journal = journal
+        self._spending = spending
+        self._breakers = breakers
         self._clock = clock
-        self._troubles: dict[str, Trouble] = {}
+        self._chance = chance
         self._undelivered: dict[str, str] = {}
         """Instances that were not reached by their order to drain, with their provider."""
 
@@ -70,11 +68,11 @@ class Actor:
             if instance is None:
                 continue
             if action.verb == "terminate":
-                await self._terminate(provider, instance, action.reason)
+                await self.terminate(provider, instance, action.reason)
             elif action.verb == "drain":
-                await self._drain(provider, instance, action.reason)
+                await self.drain(provider, instance, action.reason)
         for action in launches[:MAX_LAUNCHES_PER_PASS]:
-            if self.paused(pool) is not None or not await self._launch(provider, pool, spec, action.reason):
+            if not await self._launch(provider, pool, spec, action.reason):
                 break
 
     async def end_stray(self, provider: Provider, machine: Machine) -> None:
@@ -93,67 +91,94 @@ class Actor:
             else:
                 await self._deliver(self._providers[provider], instance)
 
-    def failed(self, pool: str, reason: str) -> None:
-        """Count a launch or boot that came to nothing; the next one waits longer each time."""
-        trouble = self._troubles.setdefault(pool, Trouble())
-        trouble.failures += 1
-        pause_s = backoff_s(trouble.failures, LAUNCH_BACKOFF, random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-        trouble.not_before_s = self._clock.monotonic_s() + pause_s
-        trouble.reason = reason
-        log.warning(
-            "pool %s: %s; launches pause for %.1f s", pool, reason, pause_s, extra={"failures": trouble.failures}
-        )
-
-    def succeeded(self, pool: str) -> None:
-        self._troubles.pop(pool, None)
-
-    def paused(self, pool: str) -> str | None:
-        """Why nothing is launched at the moment, in words; ``None`` when launches may be tried."""
-        trouble = self._troubles.get(pool)
-        if trouble is None or self._clock.monotonic_s() >= trouble.not_before_s:
-            return None
-        times = "once" if trouble.failures == 1 else f"{trouble.failures} times in a row"
-        return f"launches pause, failed {times}: {trouble.reason}"
-
     def _put(self, instance: Instance) -> None:
         self._roster.put(instance, self._clock.now_ms())
         self._journal.note(instance)
 
     async def _launch(self, provider: Provider, pool: str, spec: PoolSpec, reason: str) -> bool:
-        """Whether the provider took the order. An unanswered launch stays requested: its listing will tell."""
-        try:
-            offers = await _bounded(provider.offers(spec), PROVIDER_TIMEOUT_S, "asking for offers")
-            offer, words = choose_offer(spec, offers)
-            if offer is None:
-                self.failed(pool, words)
+        """Whether the provider took the order. What has no capacity here may have some elsewhere."""
+        for _ in range(MAX_OFFERS_PER_LAUNCH):
+            if self._breakers.paused(pool, spec.provider) is not None:
                 return False
-            instance = Instance(
-                id=f"{pool}-{secrets.token_hex(5)}",
-                pool=pool,
-                state=InstanceState.REQUESTED,
-                instance_type=offer.instance_type,
-                region=offer.region,
-                price_usd_per_hour=offer.price_usd_per_hour,
-                requested_at_ms=self._clock.now_ms(),
-                slots=spec.slots,
-                reason=reason,
+            if provider.launch_wait_s() > LAUNCH_PATIENCE_S:
+                # No trouble: the limit is known, and the next pass is near.
+                return False
+            try:
+                offer = await self._affordable_offer(provider, pool, spec)
+                if offer is None:
+                    return False
+                instance = self._intent(pool, spec, offer, reason)
+                await self._journal.record_intent(instance)
+            except SophiaError as error:
+                if not self._breakers.provider_refused(spec.provider, error):
+                    self._breakers.pool_failed(pool, f"cannot launch: {error.message}")
+                return False
+            self._put(instance)
+            request = LaunchRequest(instance_id=instance.id, pool=pool, spec=spec, offer=offer)
+            try:
+                machine = await _bounded(provider.launch(request), PROVIDER_TIMEOUT_S, f"launching {instance.id}")
+            except Unavailable as error:
+                # It may run all the same: it stays requested until its provider's lists have had time to show it.
+                self._breakers.pool_failed(pool, f"launch failed: {error.message}")
+                self._put(replace(instance, reason=f"launch not confirmed: {error.message}"))
+                return False
+            except SophiaError as error:
+                self._refused(pool, spec.provider, instance, offer, error)
+                if isinstance(error, InsufficientCapacity):
+                    continue
+                return False
+            self._breakers.provider_took(spec.provider)
+            self._breakers.in_stock(spec.provider, offer)
+            self._put(
+                replace(
+                    instance,
+                    state=InstanceState.BOOTING,
+                    provider_ref=machine.ref,
+                    reason=f"{offer.instance_type} in {offer.region} at ${offer.price_usd_per_hour:g}/h: {reason}",
+                )
             )
-            await self._journal.record_intent(instance)
-        except SophiaError as error:
-            self.failed(pool, f"cannot launch: {error.message}")
-            return False
-        self._put(instance)
-        request = LaunchRequest(instance_id=instance.id, pool=pool, spec=spec, offer=offer)
-        try:
-            machine = await _bounded(provider.launch(request), PROVIDER_TIMEOUT_S, f"launching {instance.id}")
-        except SophiaError as error:
-            self.failed(pool, f"launch failed: {error.message}")
-            self._put(replace(instance, reason=f"launch not confirmed: {error.message}"))
-            return False
-        self._put(replace(instance, state=InstanceState.BOOTING, provider_ref=machine.ref))
-        return True
+            return True
+        return False
 
-    async def _drain(self, provider: Provider, instance: Instance, reason: str) -> None:
+    async def _affordable_offer(self, provider: Provider, pool: str, spec: PoolSpec) -> Offer | None:
+        """``None``, and a pause, when nothing can be had at the pool's price or within its caps."""
+        offers = await _bounded(provider.offers(spec), PROVIDER_TIMEOUT_S, "asking for offers")
+        offer, words = choose_offer(spec, offers, self._breakers.refused(spec.provider))
+        if offer is not None:
+            over = self._spending.refuses(
+                pool, spec, self._roster.live(pool), offer.price_usd_per_hour, self._clock.now_ms()
+            )
+            if over is None:
+                return offer
+            words = over
+        self._breakers.pool_failed(pool, words)
+        return None
+
+    def _intent(self, pool: str, spec: PoolSpec, offer: Offer, reason: str) -> Instance:
+        return Instance(
+            id=f"{pool}-{self._chance.getrandbits(40):010x}",
+            pool=pool,
+            state=InstanceState.REQUESTED,
+            instance_type=offer.instance_type,
+            region=offer.region,
+            price_usd_per_hour=offer.price_usd_per_hour,
+            requested_at_ms=self._clock.now_ms(),
+            slots=spec.slots,
+            reason=reason,
+        )
+
+    def _refused(self, pool: str, provider: str, instance: Instance, offer: Offer, error: SophiaError) -> None:
+        """A launch that certainly started nothing: its intent is over."""
+        if isinstance(error, InsufficientCapacity):
+            log.info("no %s in %s for pool %s", offer.instance_type, offer.region, pool)
+            self._breakers.sold_out(provider, offer)
+        elif not self._breakers.provider_refused(provider, error):
+            self._breakers.pool_failed(pool, f"launch refused: {error.message}")
+        words = f"not launched, {offer.instance_type} in {offer.region}: {error.message}"
+        self._put(replace(instance, state=InstanceState.TERMINATED, reason=words))
+        self._roster.drop(instance.id)
+
+    async def drain(self, provider: Provider, instance: Instance, reason: str) -> None:
         now_ms = self._clock.now_ms()
         draining = replace(instance, state=InstanceState.DRAINING, draining_since_ms=now_ms, reason=reason)
         self._put(draining)
@@ -172,22 +197,26 @@ class Actor:
             except SophiaError as error:
                 log.warning("order to drain %s by its %s: %s", instance.id, way, error)
 
-    async def _terminate(self, provider: Provider, instance: Instance, reason: str) -> None:
+    async def terminate(self, provider: Provider, instance: Instance, reason: str) -> None:
         if instance.state in (InstanceState.REQUESTED, InstanceState.BOOTING):
-            self.failed(instance.pool, reason)
+            self._breakers.pool_failed(instance.pool, reason)
         now_ms = self._clock.now_ms()
         if not instance.provider_ref:
             # Nothing to name to the provider. Should its machine turn up after all, it is adopted by its name.
             self._put(replace(instance, state=InstanceState.TERMINATED, reason=reason))
             return
         since = instance.draining_since_ms or now_ms
-        self._put(
-            replace(instance, state=InstanceState.DRAINING, draining_since_ms=since, reason=f"terminated: {reason}")
+        ending = replace(
+            instance, state=InstanceState.DRAINING, draining_since_ms=since, reason=f"terminated: {reason}"
         )
+        self._put(ending)
         try:
             await _bounded(provider.terminate(instance.provider_ref), PROVIDER_TIMEOUT_S, f"terminating {instance.id}")
         except SophiaError as error:
             log.warning("terminating %s: %s", instance.id, error)
+            return
+        if ending.billed_from_ms is not None and ending.billed_to_ms is None:
+            self._put(replace(ending, billed_to_ms=self._clock.now_ms()))
 
 
 async def _bounded(call: Awaitable[T], limit_s: float, what: str) -> T:

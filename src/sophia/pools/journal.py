@@ -39,24 +39,26 @@ class Journal:
         self._ledger = ledger
         self._clock = clock
         self._shown: dict[str, tuple[str, int | None]] = {}
-        self._recorded: dict[str, tuple[InstanceState, str, str]] = {}
-        self._pools: dict[str, tuple[int | None, str]] = {}
+        self._recorded: dict[str, tuple[object, ...]] = {}
+        self._pools: dict[str, tuple[object, ...]] = {}
         self._pending: list[Event] = []
         self._unrecorded: dict[str, Instance] = {}
         self._snapshot: tuple[PoolStatus, ...] | None = None
         self._snapshot_at_s = 0.0
 
-    async def load(self) -> list[Instance]:
-        """Live instances of the ledger, and those that the last snapshot shows as terminated. Raises ``Unavailable``."""
+    async def load(self) -> tuple[list[Instance], list[Instance]]:
+        """Live instances of the ledger with those that the last snapshot shows as terminated; and all that the ledger
+        has, since they cost something. Raises ``Unavailable``."""
         async with _bounded("the ledger"):
-            instances = await self._ledger.instances(live_only=True)
+            everything = await self._ledger.instances(live_only=False)
+        instances = [one for one in everything if one.state is not InstanceState.TERMINATED]
         live = {one.id for one in instances}
         instances += [one for one in await self._shown_as_terminated() if one.id not in live]
         for one in instances:
             self._shown[one.id] = (shown_state(one), one.busy)
             self._recorded[one.id] = _recorded_form(one)
         self._snapshot = None
-        return instances
+        return instances, everything
 
     async def _shown_as_terminated(self) -> list[Instance]:
         async with _bounded("the event log"):
@@ -100,7 +102,7 @@ class Journal:
         self._pend(EventKind.INSTANCE_CHANGED, f"{instance.pool}/{instance.id}", data)
 
     def note_pool(self, status: PoolStatus) -> None:
-        view = (status.desired, status.reason)
+        view = (status.desired, status.reason, status.usd_per_hour, status.cordoned)
         if self._pools.get(status.name) == view:
             return
         self._pools[status.name] = view
@@ -112,6 +114,9 @@ class Journal:
             "max": status.max,
             "waiting": status.waiting,
             "running": status.running,
+            "usd_per_hour": status.usd_per_hour,
+            "spent_usd_today": status.spent_usd_today,
+            "cordoned": status.cordoned,
         }
         self._pend(EventKind.POOL_CHANGED, status.name, data)
 
@@ -184,8 +189,15 @@ def shown_state(instance: Instance) -> str:
     return "working" if instance.state is InstanceState.READY and instance.busy else instance.state.value
 
 
-def _recorded_form(instance: Instance) -> tuple[InstanceState, str, str]:
-    return (instance.state, instance.provider_ref, instance.reason)
+def _recorded_form(instance: Instance) -> tuple[object, ...]:
+    return (
+        instance.state,
+        instance.provider_ref,
+        instance.reason,
+        instance.price_usd_per_hour,
+        instance.billed_from_ms,
+        instance.billed_to_ms,
+    )
 
 
 @contextlib.asynccontextmanager

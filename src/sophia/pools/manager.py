@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import Awaitable, Mapping
 
 from msgspec.structs import replace
@@ -16,10 +17,13 @@ from sophia.nouns.clock import Clock
 from sophia.nouns.errors import SophiaError
 from sophia.nouns.pool import Demand, InstanceState, PoolSpec, PoolStatus, ScalePlan
 from sophia.pools.act import Actor
+from sophia.pools.breakers import Breakers
 from sophia.pools.journal import Journal
 from sophia.pools.observe import Observation, demand_for, observe
 from sophia.pools.pace import Pace
+from sophia.pools.reaper import Reaper
 from sophia.pools.roster import Roster
+from sophia.pools.spending import Spending
 from sophia.providers.base import Provider
 from sophia.queue.base import QueueUpkeep, TaskQueue
 from sophia.settings.model import Settings
@@ -48,6 +52,8 @@ class PoolManager:
         events: EventLog,
         ledger: Ledger,
         clock: Clock,
+        *,
+        chance: random.Random | None = None,
     ) -> None:
         self._pools: Mapping[str, PoolSpec] = settings.pools
         self._tick_s = settings.pools_loop.tick_s
@@ -56,9 +62,16 @@ class PoolManager:
         self._upkeep = upkeep
         self._events = events
         self._clock = clock
-        self._roster = Roster(self._pools, settings.pools_loop.history_s)
+        traits = {name: provider.traits for name, provider in providers.items()}
+        self._roster = Roster(self._pools, settings.pools_loop.history_s, traits)
         self._journal = Journal(events, ledger, clock)
-        self._actor = Actor(providers, upkeep, self._roster, self._journal, clock)
+        self._spending = Spending()
+        chance = chance or random.SystemRandom()
+        self._breakers = Breakers(clock, chance)
+        self._actor = Actor(
+            providers, upkeep, self._roster, self._journal, self._spending, self._breakers, clock, chance
+        )
+        self._reaper = Reaper(self._pools, providers, ledger, clock, settings.pools_loop.reap_every_s)
         self._paces = {name: Pace() for name in self._pools}
         self._loaded = False
         self._rest_s = 0.0
@@ -73,14 +86,15 @@ class PoolManager:
         self._stopped.clear()
         self._loaded, self._rest_s = False, 0.0
         passes = asyncio.create_task(self._passes(), name="pools")
+        reaping = asyncio.create_task(self._reaper.run(), name="reaper")
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait({passes, stopping}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait({passes}, timeout=STOP_GRACE_S)
         finally:
-            passes.cancel()
-            stopping.cancel()
-            await asyncio.gather(passes, stopping, return_exceptions=True)
+            for task in (passes, reaping, stopping):
+                task.cancel()
+            await asyncio.gather(passes, reaping, stopping, return_exceptions=True)
             self._stopped.set()
         if not passes.cancelled():
             passes.result()
@@ -95,7 +109,9 @@ class PoolManager:
     async def tick(self) -> None:
         """One pass over all pools. Raises ``Unavailable`` while the ledger cannot be read for the first time."""
         if not self._loaded:
-            self._roster.load(await self._journal.load())
+            current, everything = await self._journal.load()
+            self._roster.load(current)
+            self._spending.load(everything)
             self._loaded = True
         seen = await observe(self._queue, self._providers, self._clock)
         await self._take_in(seen)
@@ -146,11 +162,16 @@ class PoolManager:
         for provider, machine in findings.strays:
             await self._actor.end_stray(self._providers[provider], machine)
         for instance in findings.failed_boots:
-            self._actor.failed(instance.pool, f"{instance.id} was gone before it was ready")
+            self._breakers.pool_failed(instance.pool, f"{instance.id} was gone before it was ready")
+        for instance, reason in findings.ill:
+            await self._actor.drain(self._provider_of(instance.pool), instance, reason)
+        for instance, reason in findings.lost:
+            await self._actor.terminate(self._provider_of(instance.pool), instance, reason)
         for instance in self._roster.everyone():
             if instance.state is InstanceState.READY and before.get(instance.id) is not InstanceState.READY:
-                self._actor.succeeded(instance.pool)
+                self._breakers.pool_succeeded(instance.pool)
             self._journal.note(instance)
+        self._spending.take_in(self._roster.everyone(), seen.at_ms)
         if seen.beats is not None:
             for name, pace in self._paces.items():
                 pace.look([beat for beat in seen.beats.values() if beat.pool == name], seen.at_ms)
@@ -159,7 +180,9 @@ class PoolManager:
         if spec.provider not in self._providers:
             return self._status(name, spec, seen, None, Demand(waiting=None, running=None))
         demand = demand_for(spec, seen, self._paces[name].task_s)
-        plan = plan_scale(spec, self._roster.live(name), demand, seen.at_ms, pool=name)
+        plan = plan_scale(
+            self._within_caps(name, spec, seen.at_ms), self._roster.live(name), demand, seen.at_ms, pool=name
+        )
         if plan.actions:
             log.info(
                 "pool %s: %s",
@@ -178,12 +201,22 @@ class PoolManager:
             await self._actor.carry_out(name, spec, plan.actions)
         return self._status(name, spec, seen, plan, demand)
 
+    def _provider_of(self, pool: str) -> Provider:
+        return self._providers[self._pools[pool].provider]
+
+    def _within_caps(self, name: str, spec: PoolSpec, now_ms: int) -> PoolSpec:
+        """The pool as it may be today: of none at all when it has cost what it may."""
+        if self._spending.exhausted(name, spec, now_ms) is None:
+            return spec
+        return replace(spec, min=0, max=0, windows=())
+
     def _status(
         self, name: str, spec: PoolSpec, seen: Observation, plan: ScalePlan | None, demand: Demand
     ) -> PoolStatus:
         bounds = bounds_at(spec, seen.at_ms)
-        paused = self._actor.paused(name)
+        paused = self._breakers.paused(name, spec.provider) or self._spending.exhausted(name, spec, seen.at_ms)
         reason = plan.reason if plan else f"provider {spec.provider} is not set up here"
+        spent = self._spending.of(name, seen.at_ms)
         return PoolStatus(
             name=name,
             provider=spec.provider,
@@ -196,6 +229,11 @@ class PoolManager:
             waiting=demand.waiting,
             running=demand.running,
             instances=tuple(one for one in self._roster.everyone() if one.pool == name),
+            usd_per_hour=round(spent.per_hour, 6),
+            spent_usd_today=round(spent.today, 6),
+            spent_usd_month=round(spent.month, 6),
+            max_usd_per_day=spec.max_usd_per_day,
+            max_usd_per_month=spec.max_usd_per_month,
         )
 
     async def _tell(self, statuses: list[PoolStatus]) -> None:
@@ -210,7 +248,7 @@ class PoolManager:
             for one in status.instances
         )
         unwanted = status.desired is None or (status.waiting == 0 and status.running == 0)
-        return settled and unwanted and self._actor.paused(status.name) is None
+        return settled and unwanted and self._breakers.paused(status.name, status.provider) is None
 
     def _quiet_for_s(self, statuses: list[PoolStatus], now_ms: int) -> float:
         """``QUIET_S``, or less when an instance will have been idle for its time before that."""

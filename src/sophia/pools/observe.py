@@ -31,6 +31,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """By worker, which is the instance id."""
     machines: Mapping[str, Mapping[str, Machine] | None]
     """By provider, then by machine name, which is the instance id."""
+    doubles: Sequence[tuple[str, Machine]] = ()
+    """Provider and machine, where a name is listed more than once."""
 
 
 async def observe(queue: TaskQueue, providers: Mapping[str, Provider], clock: Clock) -> Observation:
@@ -48,11 +50,18 @@ async def observe(queue: TaskQueue, providers: Mapping[str, Provider], clock: Cl
         streams=streams.result(),
         beats=None if beats is None else {beat.worker: beat for beat in beats},
         machines={name: _by_name(listing.result()) for name, listing in listings.items()},
+        doubles=[(name, double) for name, listing in listings.items() for double in _doubles(listing.result())],
     )
 
 
 def _by_name(machines: Sequence[Machine] | None) -> Mapping[str, Machine] | None:
-    return None if machines is None else {machine.name: machine for machine in machines}
+    """Of several with one name the first one listed."""
+    return None if machines is None else {machine.name: machine for machine in reversed(machines)}
+
+
+def _doubles(machines: Sequence[Machine] | None) -> list[Machine]:
+    kept = {machine.name: machine.ref for machine in reversed(machines or ())}
+    return [machine for machine in machines or () if kept[machine.name] != machine.ref]
 
 
 def demand_for(spec: PoolSpec, seen: Observation, task_s: float | None) -> Demand:

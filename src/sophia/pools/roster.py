@@ -8,14 +8,18 @@ import msgspec
 from msgspec.structs import replace
 
 from sophia.nouns.pool import Instance, InstanceState, PoolSpec
+from sophia.pools import billing
 from sophia.pools.observe import Observation
-from sophia.providers.base import Machine
+from sophia.providers.base import Machine, Traits
 from sophia.queue.base import WorkerBeat
 
-LAUNCH_GRACE_S = 10.0
-"""How long an instance whose launch was never answered may be missing from its provider's list."""
 MISSING_LISTINGS = 2
 """Lists in a row without a known machine, after which it is gone; one is enough while it drains."""
+ILLNESS_GRACE_S = 60.0
+"""How long a machine may be called unhealthy by its provider while its worker is silent."""
+LEFT_AFTER_S = 4.0
+"""How long a draining worker must be silent to have left its machine."""
+LOCAL_TRAITS = Traits()
 
 
 class Findings(msgspec.Struct, kw_only=True):
@@ -25,23 +29,36 @@ class Findings(msgspec.Struct, kw_only=True):
     """Provider and machine of ours that no pool wants."""
     failed_boots: list[Instance] = []
     """Gone before they were ever ready."""
+    lost: list[tuple[Instance, str]] = []
+    """To be terminated: taken away or given up by their provider, or left by their worker; with the reason."""
+    ill: list[tuple[Instance, str]] = []
+    """To be drained."""
 
 
 class Roster:
     """Instances by id. States only go forward: requested, booting, ready, draining, terminated."""
 
-    def __init__(self, pools: Mapping[str, PoolSpec], history_s: float) -> None:
+    def __init__(
+        self, pools: Mapping[str, PoolSpec], history_s: float, traits: Mapping[str, Traits] | None = None
+    ) -> None:
         self._pools = pools
+        self._traits = traits or {}
+        self._billing = billing.Sightings()
+        self._ill_since_ms: dict[str, int] = {}
         self._history_ms = round(history_s * 1000)
         self._instances: dict[str, Instance] = {}
         self._terminated_at_ms: dict[str, int] = {}
         self._missing: dict[str, int] = {}
+        self._missing_since_ms: dict[str, int] = {}
         self._done: dict[str, int] = {}
 
     def load(self, instances: Iterable[Instance]) -> None:
         """Start anew from what was recorded. While nobody listened, silence meant nothing."""
         self._instances = {one.id: replace(one, silent_since_ms=None, busy=None) for one in instances}
         self._missing.clear()
+        self._missing_since_ms.clear()
+        self._ill_since_ms.clear()
+        self._billing.clear()
         self._terminated_at_ms.clear()
         self._done.clear()
 
@@ -50,12 +67,20 @@ class Roster:
         if instance.state is InstanceState.TERMINATED:
             self._terminated_at_ms.setdefault(instance.id, now_ms)
             self._missing.pop(instance.id, None)
+            self._missing_since_ms.pop(instance.id, None)
+            self._ill_since_ms.pop(instance.id, None)
+            self._billing.forget(instance.id)
             self._done.pop(instance.id, None)
         else:
             self._terminated_at_ms.pop(instance.id, None)
 
     def get(self, instance_id: str) -> Instance | None:
         return self._instances.get(instance_id)
+
+    def drop(self, instance_id: str) -> None:
+        """Forget one that never came to be."""
+        self._instances.pop(instance_id, None)
+        self._terminated_at_ms.pop(instance_id, None)
 
     def everyone(self) -> list[Instance]:
         """With those terminated no longer than the history ago; oldest first."""
@@ -67,6 +92,8 @@ class Roster:
     def take_in(self, seen: Observation) -> Findings:
         """Bring every instance up to date with an observation; what was not seen stays as it was."""
         findings = Findings()
+        for provider, double in seen.doubles:
+            self._take_in_double(provider, double, seen, findings)
         for instance in self.everyone():
             if instance.state is not InstanceState.TERMINATED:
                 self._take_in_one(instance, seen, findings)
@@ -84,7 +111,8 @@ class Roster:
         machine, missing = self._listed(instance, seen)
         if machine is not None:
             self._missing.pop(instance.id, None)
-            instance = replace(instance, provider_ref=machine.ref)
+            self._missing_since_ms.pop(instance.id, None)
+            instance = self._billing.listed(replace(instance, provider_ref=machine.ref), machine, seen.at_ms)
             if seen.beats is not None:
                 beat = seen.beats.get(instance.id)
                 instance = reported(instance, machine, beat, self._done.get(instance.id), seen.at_ms)
@@ -93,10 +121,11 @@ class Roster:
                 # Unknown is not idle: the idle time begins anew when it is known to be idle again.
                 instance = replace(instance, busy=None, idle_since_ms=None, silent_since_ms=None)
             self.put(instance, seen.at_ms)
+            self._judge(instance, machine, seen, findings)
         elif missing and self._is_gone(instance, seen.at_ms):
             if instance.state in (InstanceState.REQUESTED, InstanceState.BOOTING):
                 findings.failed_boots.append(instance)
-            self.put(terminated(instance), seen.at_ms)
+            self.put(self._billing.gone(terminated(instance), seen.at_ms), seen.at_ms)
 
     def _listed(self, instance: Instance, seen: Observation) -> tuple[Machine | None, bool]:
         """The machine, and whether it is known to be missing."""
@@ -112,13 +141,16 @@ class Roster:
         if instance.state is InstanceState.DRAINING:
             return True
         if not instance.provider_ref:
-            return now_ms - instance.requested_at_ms > LAUNCH_GRACE_S * 1000
+            # Counted from the first list that could have shown it: the launch may have taken long to fail.
+            since_ms = self._missing_since_ms.setdefault(instance.id, now_ms)
+            return now_ms - since_ms >= self._traits_of(instance.pool).launch_grace_s * 1000
         return missed >= MISSING_LISTINGS
 
     def _take_in_unknown(self, provider: str, machine: Machine, seen: Observation, findings: Findings) -> None:
         if not self._wanted(provider, machine.pool):
             findings.strays.append((provider, machine))
             return
+        before = self._instances.get(machine.name)
         adopted = Instance(
             id=machine.name,
             pool=machine.pool,
@@ -126,11 +158,50 @@ class Roster:
             provider_ref=machine.ref,
             instance_type=machine.instance_type,
             region=machine.region,
-            requested_at_ms=machine.started_at_ms or seen.at_ms,
+            price_usd_per_hour=machine.price_usd_per_hour or 0.0,
+            requested_at_ms=machine.started_at_ms or (before.requested_at_ms if before else seen.at_ms),
+            billed_from_ms=before.billed_from_ms if before else None,
             reason=f"adopted: listed by {provider}, not known here",
         )
         self.put(adopted, seen.at_ms)
         self._take_in_one(adopted, seen, findings)
+
+    def _take_in_double(self, provider: str, double: Machine, seen: Observation, findings: Findings) -> None:
+        """Two machines under one intent: the one that is on record stays, else the first one listed."""
+        known = self._instances.get(double.name)
+        listing = seen.machines.get(provider) or {}
+        first = listing.get(double.name)
+        if known is not None and first is not None and known.provider_ref == double.ref:
+            findings.strays.append((provider, first))
+            self._instances[known.id] = replace(known, provider_ref=double.ref)
+        else:
+            findings.strays.append((provider, double))
+
+    def _judge(self, instance: Instance, machine: Machine, seen: Observation, findings: Findings) -> None:
+        """Whether a listed machine is to go for what its provider says of it, or because its worker has left."""
+        if machine.state == "lost":
+            findings.lost.append((instance, f"taken away by {self._pools[instance.pool].provider}"))
+            return
+        if seen.beats is None or machine.state == "stopping":
+            return
+        silent_s = 0.0 if instance.silent_since_ms is None else (seen.at_ms - instance.silent_since_ms) / 1000
+        if instance.state is InstanceState.DRAINING:
+            stays = not self._traits_of(instance.pool).ends_with_worker
+            if stays and instance.silent_since_ms is not None and silent_s >= LEFT_AFTER_S:
+                findings.lost.append((instance, instance.reason.removeprefix("terminated: ")))
+            return
+        if machine.state != "unhealthy":
+            self._ill_since_ms.pop(instance.id, None)
+            return
+        since_ms = self._ill_since_ms.setdefault(instance.id, seen.at_ms)
+        if instance.silent_since_ms is None:
+            findings.ill.append((instance, "called unhealthy by its provider"))
+        elif (ill_s := (seen.at_ms - since_ms) / 1000) >= ILLNESS_GRACE_S:
+            findings.lost.append((instance, f"called unhealthy by its provider for {ill_s:.0f} s, and silent"))
+
+    def _traits_of(self, pool: str) -> Traits:
+        spec = self._pools.get(pool)
+        return LOCAL_TRAITS if spec is None else self._traits.get(spec.provider, LOCAL_TRAITS)
 
     def _wanted(self, provider: str, pool: str) -> bool:
         return pool in self._pools and self._pools[pool].provider == provider
