@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import redis.asyncio as aioredis
 
 from bench.peers.base import BULK, CONCURRENCY, OverRedis, Places
 from sophia.nouns.task import Route, Target, Task
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisWorkQueue
-from sophia.redis.connection import connect
+from sophia.redis.connection import Client, connect
 
 STREAMS = ("planning", "coding", "embedding", "research", "light")
 ROUTE = Route(stream="light", target=Target.CPU, reason="no rule matched")
@@ -85,7 +84,7 @@ async def _work(places: Places, changes: dict[str, Any]) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         settings = load(None, Path(folder), {}, "local").settings
-    client: aioredis.Redis = connect(places.redis_url)
+    client: Client = connect(places.redis_url)
     blocking = connect(places.redis_url, reply_timeout_s=65.0)
     queue = RedisWorkQueue(client, blocking, options_of(changes))
     worker = Worker(

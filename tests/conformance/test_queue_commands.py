@@ -10,12 +10,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import redis.asyncio as aioredis
 
 from sophia.nouns.errors import ErrorInfo
 from sophia.nouns.task import AttemptOutcome
 from sophia.queue.base import Emission, Settlement, WorkerBeat
-from sophia.redis.connection import connect
+from sophia.redis.connection import Client, connect
 from tests.support.queue_engines import STREAMS, Engine, redis_engine
 from tests.support.tasks import make_task
 from tests.support.waiting import settle_for
@@ -75,7 +74,7 @@ async def use_everything(engine: Engine) -> None:
 
 async def issued_by_everything(url: str) -> set[str]:
     """Commands by the server's own count, those within scripts included."""
-    client: aioredis.Redis = connect(url)
+    client: Client = connect(url)
     await client.config_resetstat()
     async with redis_engine(url, "", lease_s=0.2) as engine:
         await use_everything(engine)
@@ -101,7 +100,7 @@ async def test_no_command_is_newer_than_redis_6_2(redis_server_url: str, redis_6
     """Asked of the newer server, where something newer would be used if it were."""
     issued = await issued_by_everything(redis_server_url)
     assert {"evalsha", "xreadgroup", "xadd"} <= issued
-    old: aioredis.Redis = connect(redis_6_2_url)
+    old: Client = connect(redis_6_2_url)
     known = {name.lower() for name in await old.command()}
     await old.aclose()
     assert (issued | named_in_scripts()) - known == set()

@@ -8,7 +8,6 @@ import logging
 from collections.abc import AsyncIterator
 
 import pytest
-import redis.asyncio as aioredis
 
 from sophia.embedded.redis_server import RedisServer
 from sophia.events.hub import Hub, Loss, Subscription
@@ -16,7 +15,7 @@ from sophia.events.redis import RedisEventLog
 from sophia.nouns.errors import Unavailable
 from sophia.nouns.event import Event, EventKind
 from sophia.queue.redis import QueueOptions
-from sophia.redis.connection import connect
+from sophia.redis.connection import Client, connect
 from tests.support.waiting import eventually
 
 
@@ -24,7 +23,7 @@ def event(number: int, kind: EventKind = EventKind.QUEUE_CHANGED) -> Event:
     return Event(kind=kind, at_ms=number, subject=f"s{number}")
 
 
-def log_on(client: aioredis.Redis, blocking: aioredis.Redis, events_max: int = 100_000) -> RedisEventLog:
+def log_on(client: Client, blocking: Client, events_max: int = 100_000) -> RedisEventLog:
     return RedisEventLog(client, blocking, QueueOptions(streams=("light",), platform_events_max=events_max))
 
 
@@ -51,7 +50,7 @@ async def take(subscription: Subscription, count: int) -> list[str]:
 
 
 @pytest.fixture
-def events(redis_client: aioredis.Redis, blocking_client: aioredis.Redis) -> RedisEventLog:
+def events(redis_client: Client, blocking_client: Client) -> RedisEventLog:
     return log_on(redis_client, blocking_client)
 
 
@@ -102,9 +101,7 @@ async def test_an_outage_of_the_log_loses_nothing(own_redis: RedisServer, caplog
     await blocking.aclose()
 
 
-async def test_a_trimmed_log_makes_followers_read_again(
-    redis_client: aioredis.Redis, blocking_client: aioredis.Redis
-) -> None:
+async def test_a_trimmed_log_makes_followers_read_again(redis_client: Client, blocking_client: Client) -> None:
     events = log_on(redis_client, blocking_client, events_max=1)
     hub = Hub(events, read_wait_s=0.2)
     await events.publish([event(0)])
@@ -120,7 +117,7 @@ async def test_a_trimmed_log_makes_followers_read_again(
 
 
 async def test_nobody_is_served_by_a_hub_that_never_reached_the_log(
-    redis_client: aioredis.Redis, blocking_client: aioredis.Redis, monkeypatch: pytest.MonkeyPatch
+    redis_client: Client, blocking_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sophia.events.hub.START_TIMEOUT_S", 0.05)
     hub = Hub(log_on(redis_client, blocking_client))
@@ -129,7 +126,7 @@ async def test_nobody_is_served_by_a_hub_that_never_reached_the_log(
             pass
 
 
-async def test_an_idle_hub_is_one_blocking_read(events: RedisEventLog, redis_client: aioredis.Redis) -> None:
+async def test_an_idle_hub_is_one_blocking_read(events: RedisEventLog, redis_client: Client) -> None:
     hub = Hub(events)
 
     async def commands() -> int:

@@ -11,7 +11,6 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest_asyncio
-import redis.asyncio as aioredis
 
 from sophia.inference.directory import ModelDirectory
 from sophia.nouns.clock import ManualClock, SystemClock
@@ -21,6 +20,7 @@ from sophia.nouns.task import TaskState
 from sophia.objects.packing import Packing
 from sophia.objects.places import open_objects
 from sophia.queue.redis import RedisWorkQueue
+from sophia.redis.connection import Client
 from sophia.router.sweep import BATCH, SWEEP_EVERY_S, Sweeper
 from sophia.worker.context import TaskContext
 from sophia.worker.runtime import Worker
@@ -53,7 +53,7 @@ async def echo(context: TaskContext, payload: Light) -> LightAnswer:
 
 
 @pytest_asyncio.fixture
-async def worker(platform: Platform, blocking_client: aioredis.Redis) -> AsyncIterator[Worker]:
+async def worker(platform: Platform, blocking_client: Client) -> AsyncIterator[Worker]:
     settings = platform.loaded.settings
     queue = RedisWorkQueue(platform.client, blocking_client, platform.queue_options)
     worker = Worker(
@@ -142,7 +142,7 @@ async def test_a_reference_cannot_be_smuggled_in(api: aiohttp.ClientSession) -> 
 
 
 async def test_a_lost_object_is_an_error_that_says_so_and_never_a_hang(
-    platform: Platform, api: aiohttp.ClientSession, blocking_client: aioredis.Redis, worker: Worker
+    platform: Platform, api: aiohttp.ClientSession, blocking_client: Client, worker: Worker
 ) -> None:
     done = await submit(api)
     assert (await read(api, f"/v1/tasks/{done['id']}?wait=30"))["state"] == "succeeded"

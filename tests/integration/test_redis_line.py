@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-import redis.asyncio as aioredis
 from redis import exceptions as driver
 
 from sophia.embedded.redis_server import RedisServer
-from sophia.redis.connection import connect
+from sophia.redis.connection import Client, connect
 from sophia.redis.line import Line
 from tests.support.waiting import eventually
 
@@ -52,7 +51,7 @@ async def test_a_cancelled_call_takes_nobody_elses_answer(line: Line) -> None:
 
 
 async def test_a_server_that_is_silent_ends_every_call_and_the_next_one_connects_anew(
-    line: Line, redis_client: aioredis.Redis
+    line: Line, redis_client: Client
 ) -> None:
     results: list[object] = await asyncio.gather(
         line.call("BLPOP", "nothing", 30), line.call("PING"), return_exceptions=True

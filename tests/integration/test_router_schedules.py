@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
-import redis.asyncio as aioredis
 
 from sophia.embedded.redis_server import RedisServer
 from sophia.events.redis import RedisEventLog
@@ -24,7 +23,7 @@ from sophia.nouns.task import Priority, Task
 from sophia.objects.packing import Packing
 from sophia.objects.places import open_objects
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
-from sophia.redis.connection import connect
+from sophia.redis.connection import Client, connect
 from sophia.router.schedules import Scheduler
 from sophia.router.service import Router
 from sophia.router.sweep import Sweeper
@@ -44,7 +43,7 @@ def every(cron: str, **changes: Any) -> ScheduleSettings:
 
 
 class Bench:
-    def __init__(self, client: aioredis.Redis, blocking: aioredis.Redis, data_dir: Path) -> None:
+    def __init__(self, client: Client, blocking: Client, data_dir: Path) -> None:
         self.client, self.blocking, self.data_dir = client, blocking, data_dir
         self.queue = RedisTaskQueue(client, OPTIONS)
         self.work = RedisWorkQueue(client, blocking, OPTIONS)
@@ -98,7 +97,7 @@ class Bench:
 
 
 @pytest_asyncio.fixture
-async def bench(redis_client: aioredis.Redis, blocking_client: aioredis.Redis, tmp_path: Path) -> AsyncIterator[Bench]:
+async def bench(redis_client: Client, blocking_client: Client, tmp_path: Path) -> AsyncIterator[Bench]:
     bench = Bench(redis_client, blocking_client, tmp_path)
     yield bench
     await bench.work.close()

@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import redis.asyncio as aioredis
 
 from sophia.inference.directory import ModelDirectory
 from sophia.nouns.clock import SystemClock
 from sophia.queue.base import WorkerBeat
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisWorkQueue
-from sophia.redis.connection import connect
+from sophia.redis.connection import Client, connect
 from sophia.settings.load import load
 from sophia.worker.runtime import LEASE_WAIT_S, Worker
 from tests.support.waiting import eventually, settle_for
@@ -24,7 +23,7 @@ SERVED = ("light", "research")
 IDLE = WorkerBeat(worker="w1", pool="cpu-workers", state="ready", busy=0, slots=4, started_at_ms=1)
 
 
-async def commands(client: aioredis.Redis) -> int:
+async def commands(client: Client) -> int:
     """All that the server has run, those within scripts included, and without those that ask for this."""
     counted = await client.info("commandstats")
     return sum(row["calls"] for name, row in counted.items() if name != "cmdstat_info")
@@ -42,7 +41,7 @@ async def work_queue(url: str, partitions: int = 1) -> AsyncIterator[tuple[Redis
     await blocking.aclose()
 
 
-async def test_an_idle_worker_issues_few_commands(redis_url: str, redis_client: aioredis.Redis, tmp_path: Path) -> None:
+async def test_an_idle_worker_issues_few_commands(redis_url: str, redis_client: Client, tmp_path: Path) -> None:
     settings = load(None, tmp_path, {}, "local").settings
     async with work_queue(redis_url) as (work, tasks):
         worker = Worker(
@@ -73,7 +72,7 @@ async def test_an_idle_worker_issues_few_commands(redis_url: str, redis_client: 
 
 @pytest.mark.parametrize("partitions", [1, 4])
 async def test_its_reports_and_reads_stay_below_it_in_the_long_run(
-    redis_url: str, redis_client: aioredis.Redis, partitions: int
+    redis_url: str, redis_client: Client, partitions: int
 ) -> None:
     """One report and one round of waiting, by the commands they take, at the pace the worker has them."""
     async with work_queue(redis_url, partitions) as (work, _tasks):

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest_asyncio
-import redis.asyncio as aioredis
 
 from sophia.inference.directory import ModelDirectory
 from sophia.nouns.clock import SystemClock
@@ -16,6 +15,7 @@ from sophia.nouns.errors import LeaseLost, RateLimited, Unavailable
 from sophia.nouns.payloads import LightAnswer
 from sophia.nouns.task import AttemptOutcome, Task, TaskRecord, TaskState
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
+from sophia.redis.connection import Client
 from sophia.settings.load import load
 from sophia.settings.loaded import Loaded
 from sophia.worker.context import Handler, TaskContext
@@ -30,8 +30,8 @@ class Bench(msgspec.Struct):
     """A queue, and workers with handlers of the test's own."""
 
     loaded: Loaded
-    client: aioredis.Redis
-    blocking: aioredis.Redis
+    client: Client
+    blocking: Client
     tasks: RedisTaskQueue
     upkeep: RedisUpkeep
     running: list[tuple[Worker, asyncio.Task[None], RedisWorkQueue]]
@@ -78,7 +78,7 @@ class Bench(msgspec.Struct):
 
 
 @pytest_asyncio.fixture
-async def bench(redis_client: aioredis.Redis, blocking_client: aioredis.Redis, tmp_path: Any) -> AsyncIterator[Bench]:
+async def bench(redis_client: Client, blocking_client: Client, tmp_path: Any) -> AsyncIterator[Bench]:
     loaded = load(None, tmp_path, {}, "local")
     queue = msgspec.structs.replace(
         loaded.settings.queue,

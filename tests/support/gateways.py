@@ -12,7 +12,6 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest_asyncio
-import redis.asyncio as aioredis
 from prometheus_client import CollectorRegistry
 
 from sophia.app.build import queue_options
@@ -29,7 +28,7 @@ from sophia.objects.packing import Packing
 from sophia.objects.places import open_objects
 from sophia.queue.base import Emission, Lease, Settlement
 from sophia.queue.redis import RedisTaskQueue, RedisUpkeep, RedisWorkQueue
-from sophia.redis.connection import connect
+from sophia.redis.connection import Client, connect
 from sophia.settings.load import load
 from sophia.settings.loaded import Loaded, TenantKey
 from sophia.store.sql import SqlLedger, open_ledger
@@ -50,8 +49,8 @@ class Platform:
         self, loaded: Loaded, redis_url: str, models: Models, static_dir: Path | None, events_max: int
     ) -> None:
         self.loaded = loaded
-        self.client: aioredis.Redis = connect(redis_url)
-        self._blocking: aioredis.Redis = connect(redis_url, reply_timeout_s=70)
+        self.client: Client = connect(redis_url)
+        self._blocking: Client = connect(redis_url, reply_timeout_s=70)
         options = msgspec.structs.replace(queue_options(loaded), lease_s=5.0, platform_events_max=events_max)
         self.queue_options = options
         self.queue = RedisTaskQueue(self.client, options)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import redis.asyncio as aioredis
 
 from sophia.app.build import queue_options
 from sophia.embedded.redis_server import RedisServer
@@ -22,7 +21,7 @@ from sophia.objects.packing import Packing
 from sophia.objects.places import open_objects
 from sophia.queue.base import Lease
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
-from sophia.redis.connection import connect
+from sophia.redis.connection import Client, connect
 from sophia.router.service import Router
 from sophia.router.sweep import Sweeper
 from sophia.settings.load import load
@@ -40,8 +39,8 @@ class LossyPlatform:
     def __init__(self, loaded: Loaded, server: RedisServer) -> None:
         self.loaded = loaded
         self.server = server
-        self.client: aioredis.Redis = connect(server.url)
-        self.blocking: aioredis.Redis = connect(server.url, reply_timeout_s=70)
+        self.client: Client = connect(server.url)
+        self.blocking: Client = connect(server.url, reply_timeout_s=70)
         self.options: QueueOptions = msgspec.structs.replace(queue_options(loaded), lease_s=LEASE_S)
         self.queue = RedisTaskQueue(self.client, self.options)
         self.upkeep = RedisUpkeep(self.client, self.blocking, self.options)

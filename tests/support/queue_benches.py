@@ -17,7 +17,7 @@ from sophia.nouns.task import TaskState
 from sophia.queue.base import QueueUpkeep, TaskQueue, WorkQueue
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
 from sophia.queue.redis.shared import GROUP, PRIORITIES, partition_prefix
-from sophia.redis.connection import connect
+from sophia.redis.connection import Client, connect
 from tests.support.jetstream_bench import jetstream_bench
 from tests.support.waiting import eventually
 
@@ -92,7 +92,7 @@ end
 
 
 class RedisBench:
-    def __init__(self, client: aioredis.Redis, blocking: aioredis.Redis, profile: Profile) -> None:
+    def __init__(self, client: Client, blocking: Client, profile: Profile) -> None:
         options = QueueOptions(
             streams=STREAMS,
             partitions=profile.partitions,
@@ -224,7 +224,7 @@ class _Partition:
             self.wrong.append(f"{self._prefix}: in flight {dict(there)}, counted {counted}")
 
 
-async def _read_partition(client: aioredis.Redis, prefix: str) -> _Partition:
+async def _read_partition(client: Client, prefix: str) -> _Partition:
     keys: Any = await client.keys(f"{prefix}:*")
     names = [key.decode().removeprefix(f"{prefix}:") for key in keys]
     kept: list[str] = []
@@ -254,8 +254,8 @@ async def _read_partition(client: aioredis.Redis, prefix: str) -> _Partition:
 @contextlib.asynccontextmanager
 async def redis_bench(url: str, profile: Profile) -> AsyncIterator[QueueBench]:
     """An emptied Redis."""
-    client: aioredis.Redis = connect(url)
-    blocking: aioredis.Redis = connect(url, reply_timeout_s=70)
+    client: Client = connect(url)
+    blocking: Client = connect(url, reply_timeout_s=70)
     await client.flushall()
     bench = RedisBench(client, blocking, profile)
     await bench.upkeep().upkeep(1)  # makes the streams' groups

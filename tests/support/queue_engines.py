@@ -24,7 +24,7 @@ from sophia.queue.jetstream import (
 )
 from sophia.queue.jetstream.messages import Put
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
-from sophia.redis.connection import connect
+from sophia.redis.connection import Client, connect
 from tests.support.nats import empty_nats
 
 STREAMS = ("planning", "coding", "embedding", "research", "light")
@@ -48,8 +48,8 @@ Factory = Callable[..., AbstractAsyncContextManager[Engine]]
 @contextlib.asynccontextmanager
 async def redis_engine(redis_url: str, nats_url: str, partitions: int = 1, **options: Any) -> AsyncIterator[Engine]:
     chosen = QueueOptions(streams=STREAMS, partitions=partitions, fair_window=4, **options)
-    client: aioredis.Redis = connect(redis_url)
-    blocking: aioredis.Redis = connect(redis_url, reply_timeout_s=70)
+    client: Client = connect(redis_url)
+    blocking: Client = connect(redis_url, reply_timeout_s=70)
     await client.flushall()
     work = RedisWorkQueue(client, blocking, chosen)
 

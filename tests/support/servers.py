@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-import redis.asyncio as aioredis
 
 from sophia.embedded.redis_server import RedisServer
-from sophia.redis.connection import connect
+from sophia.redis.connection import Client, connect
 
 
 @pytest.fixture(scope="session")
@@ -73,14 +72,14 @@ async def redis_url(redis_server_url: str) -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture
-async def redis_client(redis_url: str) -> AsyncIterator[aioredis.Redis]:
+async def redis_client(redis_url: str) -> AsyncIterator[Client]:
     client = connect(redis_url)
     yield client
     await client.aclose()
 
 
 @pytest_asyncio.fixture
-async def blocking_client(redis_url: str) -> AsyncIterator[aioredis.Redis]:
+async def blocking_client(redis_url: str) -> AsyncIterator[Client]:
     client = connect(redis_url, reply_timeout_s=70)
     yield client
     await client.aclose()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-import redis.asyncio as aioredis
 
 from sophia.app import jetstream
 from sophia.events.base import EventLog
@@ -23,7 +22,8 @@ from sophia.objects.base import ObjectStore
 from sophia.objects.packing import Packing
 from sophia.queue.base import PoisonShelf, QueueUpkeep, TaskQueue, WorkQueue
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
-from sophia.redis.connection import connect
+from sophia.queue.redis.shared import partition_prefix
+from sophia.redis.connection import check_url, connect_any
 from sophia.settings.loaded import Loaded
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ async def backbone(loaded: Loaded) -> AsyncIterator[Backbone]:
             mend="run `sophia up`, which starts one, or set SOPHIA_REDIS_URL",
         )
     options = queue_options(loaded)
-    client: aioredis.Redis = connect(loaded.redis_url)
-    blocking: aioredis.Redis = connect(loaded.redis_url, reply_timeout_s=BLOCKING_REPLY_TIMEOUT_S)
+    client = connect_any(loaded.redis_url)
+    blocking = connect_any(loaded.redis_url, reply_timeout_s=BLOCKING_REPLY_TIMEOUT_S)
     queue = RedisTaskQueue(client, options)
     built = Backbone(
         queue=queue,
@@ -91,6 +91,7 @@ async def backbone(loaded: Loaded) -> AsyncIterator[Backbone]:
         events=RedisEventLog(client, blocking, options),
     )
     try:
+        await check_url(client, [partition_prefix(number) for number in range(options.partitions)])
         yield built
     finally:
         await built.work.close()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import redis.asyncio as aioredis
 
 from sophia.events.base import Page
 from sophia.nouns.errors import InvalidInput
 from sophia.nouns.event import Event, EventKind
 from sophia.queue.redis.shared import QueueOptions, Scripts
-from sophia.redis.connection import blocking_command, cancellable, command, persistently, translated
+from sophia.redis.base import Redis
+from sophia.redis.connection import persistently, translated
 from sophia.redis.records import decode_record, first_event
+from sophia.redis.waits import Waits
 
 _encode = msgspec.json.Encoder()
 _POSITION = re.compile(r"^\d{1,20}-\d{1,20}$")
@@ -23,41 +25,53 @@ _POSITION = re.compile(r"^\d{1,20}-\d{1,20}$")
 class RedisEventLog:
     """Implements ``EventLog``. A cursor is one stream position per partition, joined by commas."""
 
-    def __init__(self, client: aioredis.Redis, blocking: aioredis.Redis, options: QueueOptions) -> None:
+    def __init__(self, client: Redis, blocking: Redis, options: QueueOptions) -> None:
         self._client = client
-        self._blocking = blocking
+        self._waits = Waits(blocking)
         self._options = options
         self._scripts = Scripts(client, options)
         self._keys = [f"{prefix}:events" for prefix in self._scripts.prefixes]
 
     async def publish(self, events: Sequence[Event]) -> None:
-        async with translated(), self._client.pipeline(transaction=False) as pipe:
-            for event in events:
-                head = f"{event.kind.value}\n{event.subject}\n{event.tenant}\n{event.seq}\n{event.at_ms}\n"
-                fields: dict[Any, Any] = {"e": head.encode() + _encode.encode(event.data)}
-                pipe.xadd(self._keys[0], fields, maxlen=self._options.platform_events_max, approximate=True)
-            await cancellable(pipe.execute())
+        key = self._keys[0]
+        calls = []
+        for event in events:
+            head = f"{event.kind.value}\n{event.subject}\n{event.tenant}\n{event.seq}\n{event.at_ms}\n"
+            words = (
+                "MAXLEN",
+                "~",
+                self._options.platform_events_max,
+                "*",
+                "e",
+                head.encode() + _encode.encode(event.data),
+            )
+            calls.append(self._client.call(key, "XADD", key, *words))
+        async with translated():
+            await asyncio.gather(*calls)
 
     async def head(self) -> str:
-        async def newest() -> list[str]:
-            async with self._client.pipeline(transaction=False) as pipe:
-                for key in self._keys:
-                    pipe.xrevrange(key, count=1)
-                return [entries[0][0].decode() if entries else "0-0" for entries in await pipe.execute()]
+        async def newest(key: str) -> str:
+            entries = await persistently(lambda: self._client.call(key, "XREVRANGE", key, "+", "-", "COUNT", 1))
+            return entries[0][0].decode() if entries else "0-0"
 
-        return ",".join(await persistently(newest))
+        return ",".join(await asyncio.gather(*map(newest, self._keys)))
 
     async def read(self, after: str, limit: int, wait_s: float) -> Page:
         positions = self._positions(after)
         gap = await self._trimmed(positions)
-        words: list[Any] = ["XREAD", "COUNT", limit]
-        if wait_s > 0:
-            words += ["BLOCK", max(1, round(wait_s * 1000))]
-        words += ["STREAMS", *self._keys, *positions]
+        reads: list[tuple[str, tuple[Any, ...]]] = []
+        for group in self._client.together(self._keys):
+            keys = [self._keys[place] for place in group]
+            block = ("BLOCK", max(1, round(wait_s * 1000))) if wait_s > 0 else ()
+            words = ("XREAD", "COUNT", limit, *block, "STREAMS", *keys, *(positions[place] for place in group))
+            reads.append((keys[0], words))
         async with translated():
-            answer = await blocking_command(self._blocking, *words)
-        arrived: list[tuple[tuple[int, int], int, str, dict[bytes, bytes]]] = []
-        for key, entries in answer or ():
+            if wait_s > 0:
+                answers = await self._waits.first(reads)
+            else:
+                answers = await asyncio.gather(*(self._client.call(key, *words) for key, words in reads))
+        arrived: list[tuple[tuple[int, int], int, str, list[bytes]]] = []
+        for key, entries in (item for answer in answers for item in answer or ()):
             index = self._keys.index(key.decode())
             for entry, fields in entries:
                 ms, _, number = entry.decode().partition("-")
@@ -73,13 +87,17 @@ class RedisEventLog:
         """Whether events after these positions were already cut off."""
         if all(position == "0-0" for position in positions):
             return False
-        async with translated(), self._client.pipeline(transaction=False) as pipe:
-            for key in self._keys:
-                pipe.xrange(key, count=1)
-            oldest = await cancellable(pipe.execute())
+        calls = (self._client.call(key, "XRANGE", key, "-", "+", "COUNT", 1) for key in self._keys)
+        oldest = await asyncio.gather(*calls, return_exceptions=True)
+        failures = [answer for answer in oldest if isinstance(answer, BaseException)]
+        if len(failures) == len(oldest):
+            async with translated():
+                raise failures[0]
+        # What cannot be asked now is read from the same position when it can be, and looked at again then.
         return any(
             position != "0-0" and (not entries or _order(position) < _order(entries[0][0].decode()))
             for position, entries in zip(positions, oldest, strict=True)
+            if not isinstance(entries, BaseException)
         )
 
     def _positions(self, cursor: str) -> list[str]:
@@ -91,38 +109,45 @@ class RedisEventLog:
         return positions
 
     async def task_log(self, task_id: str, after_seq: int) -> list[Event]:
-        for prefix in self._scripts.prefixes:
-            (fields,) = await persistently(lambda p=prefix: self._scripts.call("get", p, task_id))  # type: ignore[misc]
-            record = decode_record(fields)
-            if record is None:
-                continue
-            stored = dict(zip(fields[::2], fields[1::2], strict=True))
-            lines = await persistently(lambda p=prefix: self._client.lrange(f"{p}:log:{task_id}", 0, -1))  # type: ignore[misc]
-            later = [
-                Event(
-                    kind=EventKind(line["kind"]),
-                    at_ms=line["at_ms"],
-                    subject=task_id,
-                    tenant=record.task.tenant,
-                    seq=line["seq"],
-                    data=line["data"],
-                )
-                for line in (
-                    *msgspec.json.decode(b"[" + stored.get(b"lg", b"") + b"]"),
-                    *map(msgspec.json.decode, lines),
-                )
-            ]
-            later.sort(key=lambda event: event.seq)
-            return [event for event in (first_event(record, int(stored[b"at"])), *later) if event.seq > after_seq]
-        return []
+        logs, failure = await self._scripts.everywhere(lambda prefix: self._log_in(prefix, task_id))
+        found = next((log for log in logs if log is not None), None)
+        if found is None and failure is not None:
+            raise failure
+        return [event for event in found or () if event.seq > after_seq]
+
+    async def _log_in(self, prefix: str, task_id: str) -> list[Event] | None:
+        """``None`` when the partition does not know the task."""
+        (fields,) = await persistently(lambda: self._scripts.call("get", prefix, task_id))
+        record = decode_record(fields)
+        if record is None:
+            return None
+        stored = dict(zip(fields[::2], fields[1::2], strict=True))
+        key = f"{prefix}:log:{task_id}"
+        lines = await persistently(lambda: self._client.call(key, "LRANGE", key, 0, -1))
+        later = [
+            Event(
+                kind=EventKind(line["kind"]),
+                at_ms=line["at_ms"],
+                subject=task_id,
+                tenant=record.task.tenant,
+                seq=line["seq"],
+                data=line["data"],
+            )
+            for line in (
+                *msgspec.json.decode(b"[" + stored.get(b"lg", b"") + b"]"),
+                *map(msgspec.json.decode, lines),
+            )
+        ]
+        later.sort(key=lambda event: event.seq)
+        return [first_event(record, int(stored[b"at"])), *later]
 
     async def put_snapshot(self, name: str, body: bytes) -> None:
-        await persistently(lambda: self._client.set(f"{self._scripts.prefixes[0]}:snapshot:{name}", body))
+        key = f"{self._scripts.prefixes[0]}:snapshot:{name}"
+        await persistently(lambda: self._client.call(key, "SET", key, body))
 
     async def snapshot(self, name: str) -> bytes | None:
-        body: bytes | None = await persistently(
-            lambda: command(self._client, "GET", f"{self._scripts.prefixes[0]}:snapshot:{name}")
-        )
+        key = f"{self._scripts.prefixes[0]}:snapshot:{name}"
+        body: bytes | None = await persistently(lambda: self._client.call(key, "GET", key))
         return body
 
     async def close(self) -> None:
@@ -134,8 +159,9 @@ def _order(position: str) -> tuple[int, int]:
     return int(ms), int(number)
 
 
-def _decode(values: dict[bytes, bytes], cursor: str) -> Event:
-    kind, subject, tenant, seq, at_ms, data = values[b"e"].split(b"\n", 5)
+def _decode(fields: list[bytes], cursor: str) -> Event:
+    """An entry has one field (``common.lua``)."""
+    kind, subject, tenant, seq, at_ms, data = fields[1].split(b"\n", 5)
     return Event(
         kind=EventKind(kind.decode()),
         at_ms=int(at_ms),

@@ -186,7 +186,8 @@ class WorkQueue(Protocol):
         """Up to ``count`` tasks, highest priority first; waits up to ``wait_s`` seconds for the first."""
 
     async def extend(self, leases: Sequence[Lease]) -> list[LeaseStatus]:
-        """Heartbeat. A lease not ``held`` is gone for good: stop the work and settle nothing."""
+        """Heartbeat. A lease not ``held`` is gone for good: stop the work and settle nothing. One without a status is of
+        a part of the queue that does not answer; raises when none of them does."""
 
     async def emit(self, emissions: Sequence[Emission]) -> list[bool]:
         """Append events of running attempts; ``False`` where the lease is no longer held (nothing was written)."""

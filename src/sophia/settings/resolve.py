@@ -15,7 +15,7 @@ from sophia.settings.loaded import Loaded, ResolvedLambdaCloud, ResolvedObjects,
 from sophia.settings.model import LambdaCloudSettings, ObjectSettings, ProviderSettings, SecretRef, Settings
 
 EMBEDDED_KINDS = frozenset({"llama_embedded", "onnx_embedded"})
-REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://")
 NATS_SCHEMES = ("nats://", "tls://", "ws://", "wss://")
 OBJECT_SCHEMES = ("s3://",)
 LEDGER_SCHEMES = ("postgresql://", "postgres://", "sqlite:///")

@@ -151,10 +151,7 @@ class Worker:
             statuses = await self._queue.extend([attempt.lease for attempt in attempts])
         except SophiaError as error:
             log.warning("cannot extend leases: %s", error)
-            for attempt in attempts:
-                if self._clock.monotonic_s() - attempt.extended_at_s > self._settings.queue.lease_s:
-                    attempt.stop(Stop.LOST)
-            return
+            statuses = []
         # By attempt: a lost attempt may still be ending here while this worker runs the next one of the same task.
         by_attempt = {(attempt.lease.task.id, attempt.lease.attempt): attempt for attempt in attempts}
         for status in statuses:
@@ -165,6 +162,10 @@ class Worker:
                 attempt.extended_at_s = asked_s
                 if status.cancel_requested:
                     attempt.stop(Stop.CANCELLED)
+        heard_of = {(status.task_id, status.attempt) for status in statuses}
+        for key in by_attempt.keys() - heard_of:
+            if self._clock.monotonic_s() - by_attempt[key].extended_at_s > self._settings.queue.lease_s:
+                by_attempt[key].stop(Stop.LOST)
 
     async def _report(self) -> None:
         """Report for duty at a slow pace, and soon after the number of running tasks has changed."""

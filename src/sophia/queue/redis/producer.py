@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-import redis.asyncio as aioredis
 
 from sophia.nouns.errors import Conflict
 from sophia.nouns.task import Priority, Task, TaskRecord, TaskState
@@ -14,6 +13,7 @@ from sophia.queue.redis.budgets import budget_args, refusal
 from sophia.queue.redis.poison import poison
 from sophia.queue.redis.shared import GROUP, QueueOptions, Scripts
 from sophia.queue.submission import request_hash
+from sophia.redis.base import Redis
 from sophia.redis.coalesce import Coalescer
 from sophia.redis.connection import persistently
 from sophia.redis.records import decode_record, submission_data
@@ -26,7 +26,7 @@ ID_LENGTH = 32
 class RedisTaskQueue:
     """Implements ``TaskQueue`` and ``PoisonShelf``. Owns no connection: ``client`` is closed by whoever made it."""
 
-    def __init__(self, client: aioredis.Redis, options: QueueOptions) -> None:
+    def __init__(self, client: Redis, options: QueueOptions) -> None:
         self._client = client
         self._scripts = Scripts(client, options)
         self._options = options
@@ -73,43 +73,50 @@ class RedisTaskQueue:
 
     async def get(self, task_ids: Sequence[str]) -> list[TaskRecord | None]:
         found: dict[str, TaskRecord] = {}
-        for prefix in self._scripts.prefixes:
-            missing = [task_id for task_id in task_ids if task_id not in found]
-            if not missing:
-                break
-            answers = await persistently(lambda p=prefix, m=missing: self._scripts.call("get", p, *m))  # type: ignore[misc]
-            for task_id, fields in zip(missing, answers, strict=True):
+
+        async def look(prefix: str) -> None:
+            answers = await persistently(lambda: self._scripts.call("get", prefix, *task_ids))
+            for task_id, fields in zip(task_ids, answers, strict=True):
                 record = decode_record(fields)
                 if record is not None:
                     found[task_id] = record
+
+        _, failure = await self._scripts.everywhere(look)
+        if failure is not None and any(task_id not in found for task_id in task_ids):
+            raise failure
         return [found.get(task_id) for task_id in task_ids]
 
     async def cancel(self, task_id: str, reason: str) -> TaskRecord | None:
-        for prefix in self._scripts.prefixes:
-            if await persistently(lambda p=prefix: self._scripts.call("cancel", p, task_id, reason)):  # type: ignore[misc]
-                break
+        known, failure = await self._scripts.everywhere(
+            lambda prefix: persistently(lambda: self._scripts.call("cancel", prefix, task_id, reason))
+        )
+        if failure is not None and not any(known):
+            raise failure
         return (await self.get([task_id]))[0]
 
     async def wait_of(self, task_id: str) -> Wait | None:
-        for prefix in self._scripts.prefixes:
-            answer = await persistently(lambda p=prefix: self._scripts.call("wait", p, task_id))  # type: ignore[misc]
-            if answer:
-                state, stream, priority, due, ahead = answer
-                return Wait(
-                    state=TaskState(state.decode()),
-                    ahead=ahead if ahead >= 0 else None,
-                    due_at_ms=int(due) if due else None,
-                    stream=stream.decode(),
-                    priority=Priority(int(priority)).label,
-                )
-        return None
+        answers, failure = await self._scripts.everywhere(
+            lambda prefix: persistently(lambda: self._scripts.call("wait", prefix, task_id))
+        )
+        answer = next(filter(None, answers), None)
+        if answer is None:
+            if failure is not None:
+                raise failure
+            return None
+        state, stream, priority, due, ahead = answer
+        return Wait(
+            state=TaskState(state.decode()),
+            ahead=ahead if ahead >= 0 else None,
+            due_at_ms=int(due) if due else None,
+            stream=stream.decode(),
+            priority=Priority(int(priority)).label,
+        )
 
     async def stats(self) -> list[StreamStats]:
         rows: dict[tuple[str, int], StreamStats] = {}
-        for prefix in self._scripts.prefixes:
-            answers = await persistently(
-                lambda p=prefix: self._scripts.call("stats", p, *self._options.streams)  # type: ignore[misc]
-            )
+        for answers in await self._scripts.all_of(
+            lambda prefix: persistently(lambda: self._scripts.call("stats", prefix, *self._options.streams))
+        ):
             for stream, priority, waiting, running, delayed, retrying, age_ms, first, last, dead in answers:
                 key = (stream.decode(), int(priority))
                 row = StreamStats(

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
-import redis.asyncio as aioredis
 from redis import exceptions as driver
 
 from sophia.nouns.budget import TenantBudget
-from sophia.redis.connection import Script, cancellable
+from sophia.nouns.errors import SophiaError
+from sophia.redis.base import Redis
+from sophia.redis.connection import Script
 
 GROUP = "workers"
 PRIORITIES = 4
+
+Answer = TypeVar("Answer")
 
 
 class QueueOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,14 +58,15 @@ class QueueOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def partition_prefix(number: int) -> str:
-    """All keys of a partition carry its number as hash tag: one slot of a Redis Cluster."""
+    """All keys of a partition carry its number as hash tag: one slot of a Redis Cluster. Nothing is ever stored under the
+    bare prefix, which scripts name as their key: ``sophia.redis.cluster`` says what depends on that."""
     return f"sophia:{{{number}}}"
 
 
 class Scripts:
     """The queue's Lua scripts over one client."""
 
-    def __init__(self, client: aioredis.Redis, options: QueueOptions) -> None:
+    def __init__(self, client: Redis, options: QueueOptions) -> None:
         self._client = client
         self.options = options
         self._limits = options.script_limits()
@@ -87,13 +92,37 @@ class Scripts:
 
     async def ensure_groups(self, prefix: str, streams: Sequence[str]) -> None:
         """Groups read from the very beginning (id 0): what was added before anybody listened is delivered too."""
-        async with self._client.pipeline(transaction=False) as pipe:
-            for stream in streams:
-                for priority in range(PRIORITIES):
-                    pipe.xgroup_create(f"{prefix}:stream:{stream}:{priority}", GROUP, id="0", mkstream=True)
-            for answer in await cancellable(pipe.execute(raise_on_error=False)):
-                if isinstance(answer, Exception) and "BUSYGROUP" not in str(answer):
-                    raise answer
+        keys = [f"{prefix}:stream:{stream}:{priority}" for stream in streams for priority in range(PRIORITIES)]
+        calls = (self._client.call(key, "XGROUP", "CREATE", key, GROUP, "0", "MKSTREAM") for key in keys)
+        for answer in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(answer, BaseException) and "BUSYGROUP" not in str(answer):
+                raise answer
+
+    async def everywhere(self, call: Callable[[str], Awaitable[Answer]]) -> tuple[list[Answer], Exception | None]:
+        """``call`` with the prefix of every partition at once: the answers of those that gave one, and the first error.
+        Raises it when all failed."""
+        if len(self.prefixes) == 1:
+            return [await call(self.prefixes[0])], None
+        outcomes = await asyncio.gather(*map(call, self.prefixes), return_exceptions=True)
+        answers: list[Answer] = []
+        failure: Exception | None = None
+        for outcome in outcomes:
+            if not isinstance(outcome, BaseException):
+                answers.append(outcome)
+            elif not isinstance(outcome, SophiaError):
+                raise outcome
+            else:
+                failure = failure or outcome
+        if failure is not None and not answers:
+            raise failure
+        return answers, failure
+
+    async def all_of(self, call: Callable[[str], Awaitable[Answer]]) -> list[Answer]:
+        """The same where one missing answer makes the others worthless."""
+        answers, failure = await self.everywhere(call)
+        if failure is not None:
+            raise failure
+        return answers
 
 
 def script_source(name: str) -> str:

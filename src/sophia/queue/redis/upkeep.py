@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
-import redis.asyncio as aioredis
 
 from sophia.nouns.task import TaskRecord
 from sophia.queue.base import Change, UpkeepReport
 from sophia.queue.history import past_of
 from sophia.queue.redis.producer import submission_args
 from sophia.queue.redis.shared import QueueOptions, Scripts
-from sophia.redis.connection import blocking_command, persistently, translated
+from sophia.redis.base import Redis
+from sophia.redis.connection import persistently, translated
+from sophia.redis.waits import Waits
+
+log = logging.getLogger(__name__)
 
 _encode = msgspec.json.Encoder()
 ORPHAN_SCAN_EVERY_S = 3.0
@@ -24,10 +28,10 @@ STOP_REQUEST_TTL_S = 3_600
 class RedisUpkeep:
     """Implements ``QueueUpkeep``. ``blocking`` is a second client for reads that wait."""
 
-    def __init__(self, client: aioredis.Redis, blocking: aioredis.Redis, options: QueueOptions) -> None:
+    def __init__(self, client: Redis, blocking: Redis, options: QueueOptions) -> None:
         self._scripts = Scripts(client, options)
         self._client = client
-        self._blocking = blocking
+        self._waits = Waits(blocking)
         self._options = options
         self._scanned_at_s = -ORPHAN_SCAN_EVERY_S
 
@@ -39,17 +43,14 @@ class RedisUpkeep:
         orphans = now_s - self._scanned_at_s >= ORPHAN_SCAN_EVERY_S
         if orphans:
             self._scanned_at_s = now_s
-        for prefix in self._scripts.prefixes:
-            answer = await persistently(
-                lambda p=prefix: self._scripts.call(  # type: ignore[misc]
-                    "upkeep",
-                    p,
-                    limit,
-                    int(orphans),
-                    round(self._options.lease_s * 1000),
-                    *self._options.streams,
-                )
-            )
+        lease_ms = round(self._options.lease_s * 1000)
+        words = (limit, int(orphans), lease_ms, *self._options.streams)
+        answers, failure = await self._scripts.everywhere(
+            lambda prefix: persistently(lambda: self._scripts.call("upkeep", prefix, *words))
+        )
+        if failure is not None:
+            log.warning("a partition has no upkeep at the moment: %s", failure)
+        for answer in answers:
             promoted += answer[0]
             reclaimed += answer[1]
             expired += answer[2]
@@ -66,20 +67,22 @@ class RedisUpkeep:
 
     async def changes(self, limit: int, wait_s: float) -> list[Change]:
         keys = [f"{prefix}:changes" for prefix in self._scripts.prefixes]
-        words = (
-            *("XREAD", "COUNT", limit, "BLOCK", max(1, round(wait_s * 1000)), "STREAMS"),
-            *keys,
-            *("0" for _ in keys),
-        )
+        reads = []
+        for group in self._client.together(keys):
+            named = [keys[place] for place in group]
+            block_ms = max(1, round(wait_s * 1000))
+            words = ("XREAD", "COUNT", limit, "BLOCK", block_ms, "STREAMS", *named, *("0" for _ in named))
+            reads.append((named[0], words))
         async with translated():
-            answer = await blocking_command(self._blocking, *words)
+            answers = await self._waits.first(reads)
         changes: list[Change] = []
-        for key, entries in answer or ():
+        for key, entries in (item for answer in answers for item in answer or ()):
             for entry, fields in entries:
                 # An entry names all tasks that one call of a script has changed; it goes as a whole.
                 if len(changes) < limit:
-                    token = f"{key.decode()} {entry.decode()} {len(fields)}"
-                    changes += [Change(token=token, task_id=task_id.decode()) for task_id in fields]
+                    task_ids = fields[::2]
+                    token = f"{key.decode()} {entry.decode()} {len(task_ids)}"
+                    changes += [Change(token=token, task_id=task_id.decode()) for task_id in task_ids]
         return changes
 
     async def acknowledge(self, changes: Sequence[Change]) -> None:
@@ -89,7 +92,7 @@ class RedisUpkeep:
             if count == int(size):
                 by_key.setdefault(key, []).append(entry)
         for key, entries in by_key.items():
-            await persistently(lambda k=key, e=entries: self._client.xdel(k, *e))  # type: ignore[misc]
+            await persistently(lambda k=key, e=entries: self._client.call(k, "XDEL", k, *e))  # type: ignore[misc]
 
     async def restore(self, records: Sequence[TaskRecord]) -> list[str]:
         went: list[str] = []
@@ -112,7 +115,7 @@ class RedisUpkeep:
 
     async def request_stop(self, worker: str) -> None:
         key = f"{self._scripts.prefixes[0]}:stop:{worker}"
-        await persistently(lambda: self._client.set(key, "1", ex=STOP_REQUEST_TTL_S))
+        await persistently(lambda: self._client.call(key, "SET", key, "1", "EX", STOP_REQUEST_TTL_S))
 
     async def lead(self, name: str, holder: str, ttl_s: float) -> bool:
         # Not repeated on trouble: a leader that cannot reach Redis must not believe it leads.

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
-import redis.asyncio as aioredis
 from redis import exceptions as driver
 
-from sophia.nouns.errors import SophiaError
+from sophia.nouns.errors import SophiaError, Unavailable
 from sophia.nouns.task import Attempt, AttemptOutcome, Task
 from sophia.queue.base import Emission, Lease, LeaseStatus, Settlement, WorkerBeat
 from sophia.queue.redis.shared import GROUP, PRIORITIES, QueueOptions, Scripts
+from sophia.redis.base import Caller, Redis
 from sophia.redis.coalesce import Coalescer
 from sophia.redis.connection import persistently, translated
-from sophia.redis.line import Line
 from sophia.redis.records import spent
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,11 @@ _task = msgspec.json.Decoder(Task)
 LONGEST_BLOCK_S = 55.0
 """Blocking reads end before common idle time-outs of 60 s cut the connection."""
 
+REST_S = 1.0
+"""A partition that does not answer is asked again after this, while the others are served."""
+
 Item = TypeVar("Item")
+Fenced = TypeVar("Fenced", Emission, Settlement)
 Entry = tuple[str, int, str, str, bytes]
 """Stream, priority, entry id, task id, body."""
 
@@ -36,41 +41,85 @@ Entry = tuple[str, int, str, str, bytes]
 class RedisWorkQueue:
     """Implements ``WorkQueue``. ``blocking`` is a second client whose reply time-out is above ``LONGEST_BLOCK_S``."""
 
-    def __init__(self, client: aioredis.Redis, blocking: aioredis.Redis, options: QueueOptions) -> None:
+    def __init__(self, client: Redis, blocking: Redis, options: QueueOptions) -> None:
         self._scripts = Scripts(client, options)
         self._blocking = blocking
         self._options = options
         self._lease_ms = round(options.lease_s * 1000)
         self._pools: dict[str, str] = {}
         self._reads: dict[tuple[str, str], asyncio.Task[list[Entry]]] = {}
-        self._lines: dict[tuple[str, str], Line] = {}
+        self._lines: dict[tuple[str, str], Caller] = {}
         """For blocking reads, each of which holds up its connection."""
         self._emptied: set[tuple[str, str]] = set()
         self._strays: set[asyncio.Task[None]] = set()
-        self._settles: Coalescer[Settlement, bool] = Coalescer(self._settle)
-        self._emits: Coalescer[Emission, bool] = Coalescer(self._emit)
+        self._settles = {p: Coalescer(partial(self._settle, p)) for p in self._scripts.prefixes}
+        self._emits = {p: Coalescer(partial(self._emit, p)) for p in self._scripts.prefixes}
+        self._turn = 0
+        self._resting: dict[str, tuple[float, Unavailable]] = {}
+        """Partitions that did not answer: when they are asked again, and what was wrong."""
 
     async def lease(self, worker: str, streams: Sequence[str], count: int, wait_s: float) -> list[Lease]:
         leases: list[Lease] = []
-        for prefix in self._scripts.prefixes:
+        prefixes = self._in_turn()
+        for prefix in prefixes:
             # Where the last call found less than it asked for, the blocking read sees first whether there is more.
             if len(leases) < count and (wait_s <= 0 or (worker, prefix) not in self._emptied):
-                given = self._taken_read(worker, prefix)
-                leases += await self._begin_shielded(prefix, worker, streams, count - len(leases), given)
+                leases += await self._begin_at(prefix, worker, streams, count - len(leases))
         if leases or wait_s <= 0:
-            return leases
-        reads = [self._read(worker, prefix, streams, wait_s) for prefix in self._scripts.prefixes]
+            return self._last_of(leases, worker, count)
+        prefixes = [prefix for prefix in prefixes if prefix not in self._resting]
+        if not prefixes:
+            raise next(iter(self._resting.values()))[1]
+        reads = [self._read(worker, prefix, streams, wait_s) for prefix in prefixes]
         # A read goes on when nobody waits for it any more: what it then brings is begun by the next call.
         try:
+            wait_s = min(wait_s, REST_S) if self._resting else wait_s
             await asyncio.wait(reads, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             # Who is cancelled wants no more: an entry must not be delivered to a reader that is leaving.
             self._stray(self._end_reads(worker))
             raise
-        for prefix in self._scripts.prefixes:
+        for prefix in prefixes:
+            read = self._reads.get((worker, prefix))
+            if read is not None and read.done() and len(leases) < count:
+                leases += await self._begin_at(prefix, worker, streams, count - len(leases), only_given=True)
+        return self._last_of(leases, worker, count)
+
+    def _in_turn(self) -> list[str]:
+        """The partitions that are well, another one first each time: none goes before the others. Raises
+        ``Unavailable`` when there is none."""
+        prefixes = self._scripts.prefixes
+        if len(prefixes) == 1:
+            return prefixes
+        now_s = time.monotonic()
+        self._resting = {prefix: rest for prefix, rest in self._resting.items() if rest[0] > now_s}
+        self._turn = (self._turn + 1) % len(prefixes)
+        turn = [*prefixes[self._turn :], *prefixes[: self._turn]]
+        well = [prefix for prefix in turn if prefix not in self._resting]
+        if not well:
+            raise self._resting[turn[0]][1]
+        return well
+
+    async def _begin_at(
+        self, prefix: str, worker: str, streams: Sequence[str], count: int, *, only_given: bool = False
+    ) -> list[Lease]:
+        """What a partition has. One that does not answer rests for a while, and the others are served."""
+        try:
             given = self._taken_read(worker, prefix)
-            if given and len(leases) < count:
-                leases += await self._begin_shielded(prefix, worker, streams, count - len(leases), given)
+            if only_given and not given:
+                return []
+            return await self._begin_shielded(prefix, worker, streams, count, given)
+        except Unavailable as error:
+            if len(self._scripts.prefixes) == 1:
+                raise
+            log.warning("%s cannot be served at the moment: %s", prefix, error)
+            self._resting[prefix] = (time.monotonic() + REST_S, error)
+            return []
+
+    def _last_of(self, leases: list[Lease], worker: str, count: int) -> list[Lease]:
+        """A worker that has all it can run must not be handed more by the other partitions' reads."""
+        if len(leases) >= count and len(self._scripts.prefixes) > 1:
+            self._stray(self._end_reads(worker))
         return leases
 
     async def _begin_shielded(
@@ -81,7 +130,7 @@ class RedisWorkQueue:
         try:
             return await asyncio.shield(begin)
         except asyncio.CancelledError:
-            self._stray(self._hand_back(begin))
+            self._stray(self._hand_back(prefix, begin))
             raise
 
     def _stray(self, work: Coroutine[None, None, None]) -> None:
@@ -90,10 +139,12 @@ class RedisWorkQueue:
         self._strays.add(task)
         task.add_done_callback(self._strays.discard)
 
-    async def _hand_back(self, begin: Awaitable[list[Lease]]) -> None:
+    async def _hand_back(self, prefix: str, begin: Awaitable[list[Lease]]) -> None:
         try:
             leases = await begin
-            await self._settle([Settlement(lease=lease, outcome=AttemptOutcome.HANDED_BACK) for lease in leases])
+            await self._settle(
+                prefix, [Settlement(lease=lease, outcome=AttemptOutcome.HANDED_BACK) for lease in leases]
+            )
         except SophiaError as error:
             log.warning("leases that nobody waits for will expire: %s", error)
 
@@ -146,7 +197,7 @@ class RedisWorkQueue:
         )
         line = self._lines.get((worker, prefix))
         if line is None:
-            line = self._lines[worker, prefix] = Line(self._blocking.connection_pool)
+            line = self._lines[worker, prefix] = self._blocking.caller(keys[0])
         async with translated():
             try:
                 answer = await line.call(*words)
@@ -155,6 +206,9 @@ class RedisWorkQueue:
                 await line.close()
                 raise
             except driver.ResponseError as error:
+                if "UNBLOCKED" in str(error):
+                    # The stream has left this server, or the server is no master any more.
+                    return []
                 if "NOGROUP" not in str(error):
                     raise
                 await self._scripts.ensure_groups(prefix, self._options.streams)
@@ -163,51 +217,74 @@ class RedisWorkQueue:
 
     async def extend(self, leases: Sequence[Lease]) -> list[LeaseStatus]:
         statuses: list[LeaseStatus] = []
-        for prefix, group in self._by_prefix(leases, lambda lease: lease):
-            by_worker: defaultdict[str, list[Lease]] = defaultdict(list)
-            for lease in group:
-                by_worker[lease.worker].append(lease)
-            for worker, held in by_worker.items():
-                args: list[Any] = [worker, self._lease_ms]
-                for lease in held:
-                    args += (lease.task.id, lease.attempt)
-                answers = await persistently(lambda p=prefix, a=args: self._scripts.call("extend", p, *a))  # type: ignore[misc]
-                statuses += [
-                    LeaseStatus(
-                        task_id=lease.task.id, attempt=lease.attempt, held=answer > 0, cancel_requested=answer == 2
-                    )
-                    for lease, answer in zip(held, answers, strict=True)
-                ]
+        failure: Exception | None = None
+        groups = self._by_prefix(leases, lambda lease: lease)
+        for outcome in await asyncio.gather(
+            *(self._extend(*group) for group in groups.items()), return_exceptions=True
+        ):
+            if isinstance(outcome, SophiaError):
+                failure = outcome
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                statuses += outcome
+        if failure is not None and not statuses:
+            raise failure
+        return statuses
+
+    async def _extend(self, prefix: str, leases: Sequence[Lease]) -> list[LeaseStatus]:
+        statuses: list[LeaseStatus] = []
+        by_worker: defaultdict[str, list[Lease]] = defaultdict(list)
+        for lease in leases:
+            by_worker[lease.worker].append(lease)
+        for worker, held in by_worker.items():
+            args: list[Any] = [worker, self._lease_ms]
+            for lease in held:
+                args += (lease.task.id, lease.attempt)
+            answers = await persistently(lambda a=args: self._scripts.call("extend", prefix, *a))  # type: ignore[misc]
+            statuses += [
+                LeaseStatus(task_id=lease.task.id, attempt=lease.attempt, held=answer > 0, cancel_requested=answer == 2)
+                for lease, answer in zip(held, answers, strict=True)
+            ]
         return statuses
 
     async def emit(self, emissions: Sequence[Emission]) -> list[bool]:
-        return await self._emits.many(emissions)
+        return await self._fenced(self._emits, emissions)
 
-    async def _emit(self, emissions: list[Emission]) -> list[bool]:
+    async def _emit(self, prefix: str, emissions: Sequence[Emission]) -> list[bool]:
         # Repeated when a reply is lost: output carries its offset, so a piece that is there twice is told apart.
-        return await self._fenced("emit", emissions, _emission_args)
+        args = [arg for emission in emissions for arg in _emission_args(emission)]
+        answers = await persistently(lambda: self._scripts.call("emit", prefix, *args))
+        return [answer == 1 for answer in answers]
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
-        return await self._settles.many(settlements)
+        return await self._fenced(self._settles, settlements)
 
-    async def _settle(self, settlements: list[Settlement]) -> list[bool]:
-        return await self._fenced("settle", settlements, _settlement_args)
+    async def _settle(self, prefix: str, settlements: Sequence[Settlement]) -> list[bool]:
+        args = [arg for settlement in settlements for arg in _settlement_args(settlement)]
+        answers = await persistently(lambda: self._scripts.call("settle", prefix, *args))
+        return [answer == 1 for answer in answers]
 
-    async def _fenced(
-        self, script: str, items: Sequence[Item], to_args: Callable[[Item], tuple[Any, ...]]
-    ) -> list[bool]:
-        answered: dict[int, bool] = {}
-        for prefix, group in self._by_prefix(list(enumerate(items)), lambda pair: pair[1].lease):  # type: ignore[attr-defined]
-            args = [arg for _, item in group for arg in to_args(item)]
-            answers = await persistently(lambda p=prefix, a=args: self._scripts.call(script, p, *a))  # type: ignore[misc]
-            answered.update((index, answer == 1) for (index, _), answer in zip(group, answers, strict=True))
-        return [answered[index] for index in range(len(items))]
+    async def _fenced(self, coalescers: dict[str, Coalescer[Fenced, bool]], items: Sequence[Fenced]) -> list[bool]:
+        groups = self._by_prefix(list(enumerate(items)), lambda pair: pair[1].lease)
+        if len(groups) == 1:
+            (prefix,) = groups
+            return await coalescers[prefix].many(items)
+        given = await asyncio.gather(
+            *(coalescers[prefix].many([item for _, item in group]) for prefix, group in groups.items())
+        )
+        answers = {
+            place: answer
+            for group, answered in zip(groups.values(), given, strict=True)
+            for (place, _), answer in zip(group, answered, strict=True)
+        }
+        return [answers[place] for place in range(len(items))]
 
-    def _by_prefix(self, items: Sequence[Item], lease_of: Callable[[Item], Lease]) -> Iterable[tuple[str, list[Item]]]:
-        groups: defaultdict[str, list[Item]] = defaultdict(list)
+    def _by_prefix(self, items: Sequence[Item], lease_of: Callable[[Item], Lease]) -> dict[str, list[Item]]:
+        groups: dict[str, list[Item]] = {}
         for item in items:
-            groups[self._scripts.prefix_of(lease_of(item).task.tenant)].append(item)
-        return groups.items()
+            groups.setdefault(self._scripts.prefix_of(lease_of(item).task.tenant), []).append(item)
+        return groups
 
     async def beat(self, beat: WorkerBeat) -> bool:
         self._pools[beat.worker] = beat.pool
@@ -228,15 +305,19 @@ class RedisWorkQueue:
 
     async def _end_reads(self, worker: str) -> None:
         """End blocking reads; what one brought just now is handed back."""
-        for prefix in self._scripts.prefixes:
-            read = self._reads.pop((worker, prefix), None)
-            if read is None:
-                continue
+        # Taken out before the first wait: who leases meanwhile begins reads of its own.
+        ended = [
+            (prefix, read, self._lines.pop((worker, prefix), None))
+            for prefix in self._scripts.prefixes
+            if (read := self._reads.pop((worker, prefix), None)) is not None
+        ]
+        for prefix, read, line in ended:
             read.cancel()
             await asyncio.wait({read})
-            await self._lines.pop((worker, prefix)).close()
+            if line is not None:
+                await line.close()
             if not read.cancelled() and read.exception() is None and read.result():
-                await self._hand_back(self._begin(prefix, worker, (), len(read.result()), read.result()))
+                await self._hand_back(prefix, self._begin(prefix, worker, (), len(read.result()), read.result()))
 
     async def close(self) -> None:
         for read in self._reads.values():
@@ -246,8 +327,8 @@ class RedisWorkQueue:
         for line in self._lines.values():
             await line.close()
         await asyncio.gather(*self._strays)
-        await self._emits.close()
-        await self._settles.close()
+        for coalescer in (*self._emits.values(), *self._settles.values()):
+            await coalescer.close()
 
 
 def _entries(prefix: str, answer: Any) -> Iterable[Entry]:
