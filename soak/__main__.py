@@ -14,12 +14,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from soak import platform_run, queue_run
+from soak import platform_run, pools_run, queue_run
 from soak.engines import ENGINES
 
-SCENARIOS = ("queue", "platform")
+SCENARIOS = ("queue", "platform", "pools")
 QUICK_TASKS, QUICK_S = 1_000, 40.0
 QUICK_PLATFORM_TASKS = 60
+QUICK_POOLS = 40
 
 
 def main() -> int:
@@ -58,6 +59,8 @@ def _run(scenario: str, seed: int, options: argparse.Namespace, folder: Path) ->
     folder.mkdir()
     say = platform_run.timed(lambda line: print(f"{scenario:8} {line}", flush=True))
     try:
+        if scenario == "pools":
+            return pools_run.run(seed, QUICK_POOLS if options.quick else pools_run.SCENARIOS, folder, say)
         if scenario == "platform":
             every_s = 3.0 if options.quick else 5.0
             return asyncio.run(platform_run.run(seed, options.platform_tasks, every_s, folder, say))
