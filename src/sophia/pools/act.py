@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from sophia.decisions import fit
 from sophia.decisions.offers import choose_offer
 from sophia.nouns.clock import Clock
 from sophia.nouns.errors import InsufficientCapacity, SophiaError, Unavailable
@@ -20,6 +21,7 @@ from sophia.pools.roster import Roster
 from sophia.pools.spending import Spending
 from sophia.providers.base import LaunchRequest, Machine, Provider
 from sophia.queue.base import QueueUpkeep
+from sophia.settings.model import ModelSettings
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class Actor:
         breakers: Breakers,
         clock: Clock,
         chance: random.Random,
+        models: Mapping[str, ModelSettings],
     ) -> None:
         self._providers = providers
         self._upkeep = upkeep
@@ -57,6 +60,7 @@ class Actor:
         self._breakers = breakers
         self._clock = clock
         self._chance = chance
+        self._models = models
         self._undelivered: dict[str, str] = {}
         """Instances that were not reached by their order to drain, with their provider."""
 
@@ -141,8 +145,16 @@ class Actor:
         return False
 
     async def _affordable_offer(self, provider: Provider, pool: str, spec: PoolSpec) -> Offer | None:
-        """``None``, and a pause, when nothing can be had at the pool's price or within its caps."""
-        offers = await _bounded(provider.offers(spec), PROVIDER_TIMEOUT_S, "asking for offers")
+        """``None``, and a pause, when nothing can be had that its models fit, at the pool's price and within its caps."""
+        misfits = {kind: words for kind in spec.instance_types if (words := fit.refusal(self._models, spec, kind))}
+        if misfits and len(misfits) == len(set(spec.instance_types)):
+            self._breakers.pool_failed(pool, next(iter(misfits.values())))
+            return None
+        offers = [
+            offer
+            for offer in await _bounded(provider.offers(spec), PROVIDER_TIMEOUT_S, "asking for offers")
+            if offer.instance_type not in misfits
+        ]
         offer, words = choose_offer(spec, offers, self._breakers.refused(spec.provider))
         if offer is not None:
             over = self._spending.refuses(

@@ -69,7 +69,15 @@ class PoolManager:
         chance = chance or random.SystemRandom()
         self._breakers = Breakers(clock, chance)
         self._actor = Actor(
-            providers, upkeep, self._roster, self._journal, self._spending, self._breakers, clock, chance
+            providers,
+            upkeep,
+            self._roster,
+            self._journal,
+            self._spending,
+            self._breakers,
+            clock,
+            chance,
+            settings.models,
         )
         self._reaper = Reaper(self._pools, providers, ledger, clock, settings.pools_loop.reap_every_s)
         self._paces = {name: Pace() for name in self._pools}

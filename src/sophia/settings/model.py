@@ -8,6 +8,7 @@ import msgspec
 
 from sophia.nouns.budget import TenantBudget
 from sophia.nouns.pool import PoolSpec
+from sophia.nouns.serving import Serving
 from sophia.nouns.submission import Submission
 from sophia.nouns.task import Target, Tier
 
@@ -172,6 +173,8 @@ class ModelSettings(Section, frozen=True, kw_only=True):
     dimensions: CountFrom1 | None = None
     usd_per_1k_input_tokens: NotNegative = 0.0
     usd_per_1k_output_tokens: NotNegative = 0.0
+    serving: Serving | None = None
+    """How GPU hosts of ours serve it. Without it nothing but its name is known to the fit check."""
 
 
 class HandlerDefaults(Section, frozen=True, kw_only=True):
