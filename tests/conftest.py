@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import settings
 
 from tests.support.cli import scripted_platform
+from tests.support.clusters import cluster_server, own_cluster, redis_cluster_url
 from tests.support.gateways import api, platform
 from tests.support.ledgers import ledger, ledger_place, second_ledger
 from tests.support.models import chat_models, chat_server_url, embedding_cache, embedding_server_url, models
@@ -33,6 +34,7 @@ __all__ = [
     "bus",
     "chat_models",
     "chat_server_url",
+    "cluster_server",
     "embedding_cache",
     "embedding_server_url",
     "ledger",
@@ -42,6 +44,7 @@ __all__ = [
     "nats_server_url",
     "object_place",
     "object_store",
+    "own_cluster",
     "own_nats",
     "own_platform",
     "own_postgres",
@@ -52,6 +55,7 @@ __all__ = [
     "redis_6_2_url",
     "redis_8_url",
     "redis_client",
+    "redis_cluster_url",
     "redis_server_url",
     "redis_url",
     "running_platform",

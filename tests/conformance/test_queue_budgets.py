@@ -31,7 +31,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(params=["redis", "redis@6.2", "jetstream"])
+@pytest.fixture(params=["redis", "redis@6.2", "redis-4-partitions@cluster", "jetstream"])
 def place(request: pytest.FixtureRequest) -> tuple[str, str]:
     return chosen_server(request)
 

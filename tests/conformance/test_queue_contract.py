@@ -23,7 +23,7 @@ from tests.support.waiting import eventually, settle_for
 FAULT = ErrorInfo(code="unavailable", message="try later", error_class=ErrorClass.RETRYABLE)
 
 
-@pytest.fixture(params=[*ENGINES, "redis@6.2", "redis@8"])
+@pytest.fixture(params=[*ENGINES, "redis@6.2", "redis@8", "redis-4-partitions@cluster"])
 def place(request: pytest.FixtureRequest) -> tuple[str, str]:
     return chosen_server(request)
 

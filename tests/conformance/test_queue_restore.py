@@ -15,16 +15,23 @@ from sophia.nouns.task import Attempt, AttemptOutcome, Durability, TaskRecord, T
 from sophia.nouns.usage import Usage
 from sophia.queue.base import Lease, Settlement
 from tests.support.queue_engines import ENGINES, Engine
+from tests.support.servers import chosen_server
 from tests.support.tasks import make_task
 
 FAULT = ErrorInfo(code="unavailable", message="try later", error_class=ErrorClass.RETRYABLE)
 DAY_MS = 86_400_000
 
 
-@pytest_asyncio.fixture(params=list(ENGINES))
-async def engine(request: pytest.FixtureRequest, redis_server_url: str, nats_server_url: str) -> AsyncIterator[Engine]:
+@pytest.fixture(params=[*ENGINES, "redis-4-partitions@cluster"])
+def place(request: pytest.FixtureRequest) -> tuple[str, str]:
+    return chosen_server(request)
+
+
+@pytest_asyncio.fixture
+async def engine(place: tuple[str, str], nats_server_url: str) -> AsyncIterator[Engine]:
+    name, redis_url = place
     budgets = {"acme": TenantBudget(tokens_per_day=100)}
-    async with ENGINES[request.param](redis_server_url, nats_server_url, lease_s=0.3, budgets=budgets) as made:
+    async with ENGINES[name](redis_url, nats_server_url, lease_s=0.3, budgets=budgets) as made:
         yield made
 
 

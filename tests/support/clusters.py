@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from sophia.embedded.redis_server import RedisServer
-from sophia.redis.cluster import slot_of
+from sophia.redis.cluster import Cluster, slot_of
 from sophia.redis.connection import Client, connect
 from tests.support.waiting import eventually
 
@@ -48,13 +50,15 @@ class Node:
     async def ask(self, *words: Any) -> Any:
         return await self.client.call("", *words)
 
-    async def kill(self) -> None:
+    def connect(self) -> None:
+        """Clients belong to a running loop: every test has its own."""
+        self.client = connect(self.server.url)
+
+    def kill(self) -> None:
         assert self.server.process is not None
-        self.server.process.kill()
-        await self.server.wait()
+        os.kill(self.server.process.pid, signal.SIGKILL)
 
     async def stop(self) -> None:
-        await self.client.aclose()
         await self.server.stop(grace_s=2.0)
 
 
@@ -63,7 +67,7 @@ class RedisCluster:
 
     def __init__(self, folder: Path, masters: int = 3, replicas: int = 0, **settings: str) -> None:
         count = masters * (1 + replicas)
-        ports = _free_ports(2 * count)
+        ports = free_ports(2 * count)
         # Failing over takes about two of these.
         given = {"cluster-node-timeout": "1000", **settings}
         nodes = [Node(folder / f"n{n}", (ports[2 * n], ports[2 * n + 1]), given) for n in range(count)]
@@ -91,6 +95,7 @@ class RedisCluster:
             await node.ask("CLUSTER", "REPLICATE", self.masters[number % len(self.masters)].id)
         await eventually(self.is_well, timeout_s=20)
         await eventually(self._replicas_follow, timeout_s=20)
+        await self.disconnect()
 
     async def _all_know_all(self) -> bool:
         answers = [await node.ask("CLUSTER", "NODES") for node in self.nodes]
@@ -115,9 +120,13 @@ class RedisCluster:
     async def move(self, key: str, to: Node) -> Move:
         return Move(slot_of(key), await self.owner(key), to)
 
-    async def empty(self) -> None:
-        for node in self.masters:
-            await node.ask("FLUSHALL")
+    def connect(self) -> None:
+        for node in self.nodes:
+            node.connect()
+
+    async def disconnect(self) -> None:
+        for node in self.nodes:
+            await node.client.aclose()
 
     async def stop(self) -> None:
         await asyncio.gather(*(node.stop() for node in self.nodes))
@@ -146,7 +155,17 @@ class Move:
             await node.ask("CLUSTER", "SETSLOT", self._slot, "NODE", self._target.id)
 
 
-def _free_ports(count: int) -> list[int]:
+async def empty(client: Client | Cluster) -> None:
+    if isinstance(client, Client):
+        await client.flushall()
+        return
+    for address in {part.master for part in await client.parts()}:
+        master = connect(f"redis://{address}")
+        await master.flushall()
+        await master.aclose()
+
+
+def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -166,10 +185,23 @@ def redis_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
             runner.run(cluster.stop())
 
 
+@pytest.fixture(scope="module")
+def cluster_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """Three masters with a replica each, to be rearranged: a test that kills one is a module's last."""
+    cluster = RedisCluster(tmp_path_factory.mktemp("own-cluster"), replicas=1)
+    with asyncio.Runner() as runner:
+        runner.run(cluster.start())
+        try:
+            yield cluster
+        finally:
+            runner.run(cluster.stop())
+
+
 @pytest_asyncio.fixture
-async def own_cluster(tmp_path: Path) -> AsyncIterator[RedisCluster]:
-    """Three masters of the test's own, with a replica each: to be killed and rearranged."""
-    cluster = RedisCluster(tmp_path, replicas=1)
-    await cluster.start()
-    yield cluster
-    await cluster.stop()
+async def own_cluster(cluster_server: RedisCluster) -> AsyncIterator[RedisCluster]:
+    """``cluster_server`` without anything in it, to be spoken to by this test."""
+    cluster_server.connect()
+    for node in cluster_server.masters:
+        await node.ask("FLUSHALL")
+    yield cluster_server
+    await cluster_server.disconnect()

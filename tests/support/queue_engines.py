@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
-import redis.asyncio as aioredis
+from redis import exceptions as driver
 
 from sophia.events.base import EventLog
 from sophia.events.jetstream import JetStreamEventLog
@@ -24,7 +24,9 @@ from sophia.queue.jetstream import (
 )
 from sophia.queue.jetstream.messages import Put
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
-from sophia.redis.connection import Client, connect
+from sophia.queue.redis.shared import partition_prefix
+from sophia.redis.connection import connect_any
+from tests.support.clusters import empty
 from tests.support.nats import empty_nats
 
 STREAMS = ("planning", "coding", "embedding", "research", "light")
@@ -48,21 +50,21 @@ Factory = Callable[..., AbstractAsyncContextManager[Engine]]
 @contextlib.asynccontextmanager
 async def redis_engine(redis_url: str, nats_url: str, partitions: int = 1, **options: Any) -> AsyncIterator[Engine]:
     chosen = QueueOptions(streams=STREAMS, partitions=partitions, fair_window=4, **options)
-    client: Client = connect(redis_url)
-    blocking: Client = connect(redis_url, reply_timeout_s=70)
-    await client.flushall()
+    client, blocking = connect_any(redis_url), connect_any(redis_url, reply_timeout_s=70)
+    await empty(client)
     work = RedisWorkQueue(client, blocking, chosen)
+    streams = [f"{partition_prefix(number)}:stream:light:2" for number in range(4)]
 
     async def lose_a_delivery() -> None:
-        for partition in range(4):
+        for key in streams:
             try:
-                await client.xreadgroup("workers", "w-dead", {f"sophia:{{{partition}}}:stream:light:2": ">"})
-            except aioredis.ResponseError:
+                await client.call(key, "XREADGROUP", "GROUP", "workers", "w-dead", "STREAMS", key, ">")
+            except driver.ResponseError:
                 await work.lease("w1", ["light"], 1, 0)
 
     async def add_poison() -> None:
-        for partition in range(4):
-            await client.xadd(f"sophia:{{{partition}}}:stream:light:2", {"what": "ever"})
+        for key in streams:
+            await client.call(key, "XADD", key, "*", "what", "ever")
 
     tasks = RedisTaskQueue(client, chosen)
     engine = Engine(

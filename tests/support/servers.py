@@ -31,8 +31,8 @@ def _served(folder: Path, binary: Path | None = None) -> Iterator[str]:
             runner.run(server.stop())
 
 
-OTHER_SERVERS = {"6.2": "redis_6_2_url", "8": "redis_8_url"}
-"""The oldest Redis that is supported and a new one; the embedded server is a Valkey."""
+OTHER_SERVERS = {"6.2": "redis_6_2_url", "8": "redis_8_url", "cluster": "redis_cluster_url"}
+"""The oldest Redis that is supported, a new one, and three masters; the embedded server is a Valkey."""
 
 
 def server_of_wheel(package: str) -> Path:
@@ -58,9 +58,9 @@ def redis_8_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def chosen_server(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Of a parameter ``engine`` or ``engine@version of Redis``: the engine, and the URL of that server."""
-    engine, _, version = request.param.partition("@")
-    return engine, request.getfixturevalue(OTHER_SERVERS[version] if version else "redis_server_url")
+    """Of a parameter ``engine`` or ``engine@server``: the engine, and the URL of that server."""
+    engine, _, other = request.param.partition("@")
+    return engine, request.getfixturevalue(OTHER_SERVERS[other] if other else "redis_server_url")
 
 
 @pytest_asyncio.fixture

@@ -81,8 +81,8 @@ class RedisTaskQueue:
                 if record is not None:
                     found[task_id] = record
 
-        _, failure = await self._scripts.everywhere(look)
-        if failure is not None and any(task_id not in found for task_id in task_ids):
+        failure = await self._scripts.until(look, lambda: all(task_id in found for task_id in task_ids))
+        if failure is not None:
             raise failure
         return [found.get(task_id) for task_id in task_ids]
 

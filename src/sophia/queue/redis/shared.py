@@ -117,6 +117,26 @@ class Scripts:
             raise failure
         return answers, failure
 
+    async def until(self, call: Callable[[str], Awaitable[None]], enough: Callable[[], bool]) -> Exception | None:
+        """``call`` with the prefix of every partition at once until there is enough; else the first error."""
+        if len(self.prefixes) == 1:
+            await call(self.prefixes[0])
+            return None
+        failure: Exception | None = None
+        pending = {asyncio.ensure_future(call(prefix)) for prefix in self.prefixes}
+        try:
+            while pending and not enough():
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    try:
+                        task.result()
+                    except SophiaError as error:
+                        failure = failure or error
+        finally:
+            for task in pending:
+                task.cancel()
+        return None if enough() else failure
+
     async def all_of(self, call: Callable[[str], Awaitable[Answer]]) -> list[Answer]:
         """The same where one missing answer makes the others worthless."""
         answers, failure = await self.everywhere(call)

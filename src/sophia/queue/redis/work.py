@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -54,7 +55,7 @@ class RedisWorkQueue:
         self._strays: set[asyncio.Task[None]] = set()
         self._settles = {p: Coalescer(partial(self._settle, p)) for p in self._scripts.prefixes}
         self._emits = {p: Coalescer(partial(self._emit, p)) for p in self._scripts.prefixes}
-        self._turn = 0
+        self._turn = random.randrange(options.partitions)  # noqa: S311 - workers shall not all begin with the same one
         self._resting: dict[str, tuple[float, Unavailable]] = {}
         """Partitions that did not answer: when they are asked again, and what was wrong."""
 
