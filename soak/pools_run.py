@@ -23,7 +23,6 @@ from sophia.emulated.cloud import EmulatedMachine, Nature
 from sophia.emulated.lambda_cloud import EmulatedLambda
 from sophia.nouns.pool import Instance, InstanceState, PoolSpec
 from sophia.pools.manager import PoolManager
-from sophia.pools.spending import paid_minutes
 from sophia.providers.lambda_cloud import LambdaClient, LambdaProvider
 from sophia.settings.load import load
 from sophia.settings.model import Settings
@@ -210,7 +209,7 @@ class Scenario:
         ours_s = 0.0
         if intent.billed_from_ms is not None:
             ours_s = ((intent.billed_to_ms or self._clock.now_ms()) - intent.billed_from_ms) / 1000
-        ours = paid_minutes(intent, self._clock.now_ms())
+        ours = intent.paid_minutes(self._clock.now_ms())
         away_s = abs(ours_s - machine.paid_s(self._loop.now_s))
         outcome.bill_minutes += minutes
         outcome.ledger_minutes += ours

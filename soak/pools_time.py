@@ -9,7 +9,7 @@ from typing import Any
 EPOCH_MS = 1_800_000_000_000
 
 
-class _Jumping(selectors.DefaultSelector):  # type: ignore[valid-type, misc]  # chosen at run time
+class _Jumping(selectors.DefaultSelector):
     """Never waits: where a loop would sleep until its next timer, its clock is moved there."""
 
     loop: VirtualLoop

@@ -8,7 +8,7 @@ import pytest
 
 from sophia.nouns.pool import Instance, InstanceState, PoolSpec
 from sophia.pools.billing import Sightings
-from sophia.pools.spending import Spending, paid_minutes
+from sophia.pools.spending import Spending
 from sophia.providers.base import Machine
 from tests.support.clocks import moment_ms
 
@@ -41,11 +41,11 @@ def machine(**changes: Any) -> Machine:
 
 @pytest.mark.parametrize(("paid_ms", "minutes"), [(0, 0), (1, 1), (MINUTE, 1), (MINUTE + 1, 2)])
 def test_every_started_minute_is_paid(paid_ms, minutes):
-    assert paid_minutes(instance(billed_from_ms=NOON, billed_to_ms=NOON + paid_ms), NOON + 10 * MINUTE) == minutes
+    assert instance(billed_from_ms=NOON, billed_to_ms=NOON + paid_ms).paid_minutes(NOON + 10 * MINUTE) == minutes
 
 
 def test_what_has_not_begun_to_cost_costs_nothing():
-    assert paid_minutes(instance(), NOON + 10 * MINUTE) == 0
+    assert instance().paid_minutes(NOON + 10 * MINUTE) == 0
 
 
 def test_sums_are_of_the_utc_day_and_month():

@@ -47,7 +47,7 @@ def test_nothing_given_is_the_local_profile_embedded(tmp_path):
     )
 
 
-@pytest.mark.parametrize("profile", ["local", "hosted"])
+@pytest.mark.parametrize("profile", ["local", "hosted", "emulated"])
 @pytest.mark.parametrize("partial", [False, True])
 def test_packaged_files_satisfy_the_published_schema(profile, partial):
     schema = json_schema(partial=partial)
@@ -70,6 +70,15 @@ def test_profiles_differ_only_in_adapters_sizes_and_timeouts():
     for name, pool in hosted["pools"].items():
         assert pool["streams"] == local["pools"][name]["streams"]
     assert set(hosted["models"]) < set(local["models"])
+
+
+def test_the_emulated_profile_never_reaches_the_real_cloud(tmp_path):
+    environ = {"LAMBDA_API_KEY": "real", "SOPHIA_LAMBDA_URL": "https://cloud.lambda.ai/api/v1"}
+    assert load(None, tmp_path, environ, "emulated").lambda_cloud is None
+    own = {"SOPHIA_EMULATED_CLOUD_KEY": "k", "SOPHIA_EMULATED_CLOUD_URL": "http://127.0.0.1:2/api/v1"}
+    resolved = load(None, tmp_path, environ | own, "emulated").lambda_cloud
+    assert resolved is not None
+    assert (resolved.base_url, resolved.api_key) == ("http://127.0.0.1:2/api/v1", "k")
 
 
 def test_the_users_file_is_merged_deeply_and_lists_are_replaced(tmp_path):

@@ -7,17 +7,15 @@ import contextlib
 import os
 import secrets
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sophia import __version__
-from sophia.app import build
+from sophia.app import build, machines
 from sophia.app.metrics import metrics_server
 from sophia.nouns.clock import SystemClock
 from sophia.nouns.errors import ConfigError
-from sophia.providers.base import LaunchRequest, Provider
 from sophia.settings.loaded import Loaded
 
 Options = Mapping[str, Any]
@@ -34,6 +32,7 @@ async def run_role(role: str, loaded: Loaded, options: Options, stop: asyncio.Ev
         "router": run_router,
         "worker": run_worker,
         "model-server": run_model_server,
+        "emulated-cloud": run_emulated_cloud,
     }
     with _tethered(options.get("tether_fd"), stop), metrics_server(options.get("metrics_port"), loaded):
         await runners[role](loaded, options, stop)
@@ -151,7 +150,7 @@ async def run_router(loaded: Loaded, options: Options, stop: asyncio.Event) -> N
 
     clock = SystemClock()
     async with build.backbone(loaded) as backbone, build.ledger(loaded) as ledger, build.objects(loaded) as objects:
-        providers = _providers(loaded, options)
+        providers = machines.providers(loaded, options, clock)
         manager = PoolManager(
             loaded.settings, providers, backbone.queue, backbone.upkeep, backbone.events, ledger, clock
         )
@@ -222,34 +221,10 @@ async def run_model_server(loaded: Loaded, options: Options, stop: asyncio.Event
     await serve_embedding(host, port, build.packaged_embedder(loaded), stop)
 
 
-def _providers(loaded: Loaded, options: Options) -> dict[str, Provider]:
-    """Machine providers that the pools name. Workers of the local one inherit this process's environment."""
-    names = {spec.provider for spec in loaded.settings.pools.values()}
-    providers: dict[str, Provider] = {}
-    if "local" in names:
-        from sophia.providers.local import LocalProvider
+async def run_emulated_cloud(loaded: Loaded, options: Options, stop: asyncio.Event) -> None:
+    from sophia.app.emulated import serve_cloud
 
-        tether_fd = options.get("worker_tether_fd")
-
-        def command(request: LaunchRequest) -> list[str]:
-            arguments = [
-                "worker",
-                "--pool",
-                request.pool,
-                "--id",
-                request.instance_id,
-                "--data-dir",
-                str(loaded.data_dir),
-            ]
-            if loaded.config_path is not None:
-                arguments += ["--config", str(loaded.config_path)]
-            arguments += ["--profile", loaded.settings.profile]
-            if tether_fd is not None:
-                arguments += ["--tether-fd", str(tether_fd)]
-            return [sys.executable, "-m", "sophia.cli.main", *arguments]
-
-        providers["local"] = LocalProvider(command, loaded.data_dir / "workers", options["environment"], tether_fd)
-    return providers
+    await serve_cloud(loaded, options, stop)
 
 
 def _port(options: Options, default: int) -> int:

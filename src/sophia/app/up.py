@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
-from sophia.app import data_dir
+from sophia.app import data_dir, emulated
 from sophia.app.metrics import metrics_server
 from sophia.app.probes import answers_health, free_port, require_free
 from sophia.app.supervisor import Child, ChildSpec
@@ -23,6 +24,8 @@ from sophia.settings.loaded import Loaded
 Echo = Callable[[str], None]
 WORKERS_GRACE_S = 25.0
 SERVER_GRACE_S = 20.0
+LAUNCHERS = frozenset({"router", "emulated-cloud"})
+"""Children that start workers."""
 
 
 async def run_up(
@@ -69,6 +72,7 @@ class Platform:
         self._lock_fd = lock_fd
         self._host = loaded.settings.server.host
         self._logs = loaded.data_dir / "logs"
+        self._emulated = loaded.settings.profile == "emulated"
         self._metrics_dir = loaded.data_dir / "run" / "metrics"
         self._children: list[Child] = []
         self._key = loaded.api_keys[0].key if loaded.api_keys else data_dir.generated_key(loaded.data_dir)
@@ -127,6 +131,8 @@ class Platform:
         for role, port in (("gateway", self._ports["API"]), ("websocket", self._ports["WebSocket"])):
             child = self._role(role, port=port, more=self._address_options(role))
             await self._step(role, stop, child.start())
+        if self._emulated:
+            await self._step("emulated GPU cloud", stop, self._cloud().start())
         router = self._role("router", more=("--worker-tether-fd", str(self._worker_tether_fd)))
         await self._step("router and pools", stop, router.start())
 
@@ -201,6 +207,20 @@ class Platform:
             stop_grace_s=5.0,
         )
 
+    def _cloud(self) -> Child:
+        port = free_port(self._host)
+        url = f"http://{self._host}:{port}"
+        self._environment["SOPHIA_EMULATED_CLOUD_URL"] = f"{url}/api/v1"
+        self._environment["SOPHIA_EMULATED_CLOUD_KEY"] = secrets.token_hex(16)
+        return self._child(
+            "emulated-cloud",
+            (
+                *("emulated-cloud", "--host", self._host, "--port", str(port)),
+                *("--worker-tether-fd", str(self._worker_tether_fd)),
+            ),
+            ready=lambda: answers_health(url),
+        )
+
     def _role(self, role: str, *, port: int | None = None, more: tuple[str, ...] = ()) -> Child:
         arguments: tuple[str, ...] = (role, *more)
         ready = None
@@ -230,7 +250,7 @@ class Platform:
             command=(sys.executable, "-m", "sophia.cli.main", *arguments, "--tether-fd", str(self._life_fd)),
             environment=dict(self._environment),
             log_path=self._logs / f"{name}.log",
-            pass_fds=(self._life_fd, *((self._worker_tether_fd,) if name == "router" else ())),
+            pass_fds=(self._life_fd, *((self._worker_tether_fd,) if name in LAUNCHERS else ())),
             **more,  # type: ignore[arg-type]
         )
         child = Child(spec, self._exited)
@@ -265,6 +285,9 @@ class Platform:
         self._echo(f"  API key    {shown}")
         self._echo(f"  WebSocket  {websocket_url}")
         self._echo(f"  metrics    http://{host}:{self._ports['metrics']}/metrics")
+        if self._emulated:
+            cloud = self._environment["SOPHIA_EMULATED_CLOUD_URL"].removesuffix("/api/v1")
+            self._echo(f"  cloud      emulated, nobody pays (statement of account: {cloud}/emulator/statement)")
         self._echo(f"  data       {self._loaded.data_dir}")
         self._echo("  stop       Ctrl-C (running tasks finish or go back to the queue)")
         self._echo("")
@@ -276,14 +299,15 @@ class Platform:
 
     async def _workers_gone(self) -> None:
         """Workers drain because their tether was cut; what does not go in time is left to its lease and killed."""
-        provider = LocalProvider(lambda _: (), self._loaded.data_dir / "workers", {}, None)
         loop = asyncio.get_running_loop()
         until_s = loop.time() + WORKERS_GRACE_S
-        while left := await provider.machines():
-            if loop.time() > until_s:
-                await asyncio.gather(*(provider.terminate(machine.ref) for machine in left))
-                return
-            await asyncio.sleep(0.1)
+        for folder in ("workers", *((emulated.FOLDER,) if self._emulated else ())):
+            provider = LocalProvider(lambda _: (), self._loaded.data_dir / folder, {}, None)
+            while left := await provider.machines():
+                if loop.time() > until_s:
+                    await asyncio.gather(*(provider.terminate(machine.ref) for machine in left))
+                    break
+                await asyncio.sleep(0.1)
 
     async def _stop_children(self) -> None:
         await asyncio.gather(*(child.stop() for child in self._children))

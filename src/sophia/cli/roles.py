@@ -72,6 +72,15 @@ def worker(**options: Any) -> int:
     return _run("worker", **options)
 
 
+@click.command(name="emulated-cloud")
+@click.option("--worker-tether-fd", type=int, hidden=True)
+@config_options
+@listen_options
+def emulated_cloud(**options: Any) -> int:
+    """Serve an emulated GPU cloud, whose machines are processes here. `sophia up --cloud emulated` starts it."""
+    return _run("emulated-cloud", **options)
+
+
 @click.command(name="model-server")
 @click.argument("kind", type=click.Choice(["chat", "embedding"]))
 @config_options

@@ -135,6 +135,9 @@ class RedriveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class NotRedriven(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     reason: str
+    code: str | None = None
+    """``budget_exceeded``: it stays a dead letter until its tenant's budget has room; ``unavailable``: try again."""
+    retry_after_s: float | None = None
 
 
 class Redriven(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,6 +228,8 @@ class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
     busy: int | None
     slots: int
     reason: str
+    cost_usd: float
+    """What it has cost so far, by the started minute."""
 
 
 class PoolView(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,6 +245,15 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
     running: int | None
     idle_timeout_s: float | None
     instances: list[InstanceView]
+    cordoned: bool
+    """An operator wants no launches."""
+    usd_per_hour: float
+    """What its instances cost at this moment."""
+    spent_usd_today: float
+    spent_usd_month: float
+    """Of this UTC day and month."""
+    max_usd_per_day: float | None
+    max_usd_per_month: float | None
 
 
 class PoolsView(msgspec.Struct, frozen=True, kw_only=True):

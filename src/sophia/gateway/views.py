@@ -163,10 +163,10 @@ def _sum(parts: list[int | None]) -> int | None:
 def pools_view(snapshot: PoolsSnapshot | None) -> api.PoolsView:
     if snapshot is None:
         return api.PoolsView(pools=[], at=None)
-    return api.PoolsView(pools=[_pool_view(pool) for pool in snapshot.pools], at=at(snapshot.at_ms))
+    return api.PoolsView(pools=[_pool_view(pool, snapshot.at_ms) for pool in snapshot.pools], at=at(snapshot.at_ms))
 
 
-def _pool_view(pool: PoolStatus) -> api.PoolView:
+def _pool_view(pool: PoolStatus, now_ms: int) -> api.PoolView:
     return api.PoolView(
         name=pool.name,
         provider=pool.provider,
@@ -178,11 +178,17 @@ def _pool_view(pool: PoolStatus) -> api.PoolView:
         waiting=pool.waiting,
         running=pool.running,
         idle_timeout_s=pool.idle_timeout_s,
-        instances=[_instance_view(instance) for instance in pool.instances],
+        instances=[_instance_view(instance, now_ms) for instance in pool.instances],
+        cordoned=pool.cordoned,
+        usd_per_hour=pool.usd_per_hour,
+        spent_usd_today=pool.spent_usd_today,
+        spent_usd_month=pool.spent_usd_month,
+        max_usd_per_day=pool.max_usd_per_day,
+        max_usd_per_month=pool.max_usd_per_month,
     )
 
 
-def _instance_view(instance: Instance) -> api.InstanceView:
+def _instance_view(instance: Instance, now_ms: int) -> api.InstanceView:
     working = instance.state is InstanceState.READY and (instance.busy or 0) > 0
     state = "working" if working else instance.state.value
     return api.InstanceView(
@@ -197,4 +203,5 @@ def _instance_view(instance: Instance) -> api.InstanceView:
         busy=instance.busy,
         slots=instance.slots,
         reason=instance.reason,
+        cost_usd=round(instance.cost_usd(now_ms), 6),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -26,6 +26,35 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     min: Count
     max: Count
     lead_s: Seconds = 300.0
+
+
+class WhenCold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What becomes of work that finds no free slot."""
+
+    overflow: bool = False
+    """Whether it may go to a hosted model, where the task's model has a counterpart that the tenant may use."""
+    wait_s: Seconds = 0.0
+    """How long it waits for a slot before it does."""
+    usd_per_1k_input_tokens: Annotated[float, msgspec.Meta(ge=0)] = 0.001
+    usd_per_1k_output_tokens: Annotated[float, msgspec.Meta(ge=0)] = 0.001
+
+
+class Scaling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a pool decides its number of instances, and the objective that it is held to."""
+
+    policy: Literal["static", "schedule", "backlog", "forecast"] = "backlog"
+    objective_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    """Work starts within so many seconds ..."""
+    share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.99
+    """... in this share of cases."""
+    boot_s: Annotated[float, msgspec.Meta(gt=0)] = 360.0
+    """From a launch to the first task, as usual."""
+    keep_warm: Count = 0
+    """Instances that ``forecast`` never goes below, demand or not; one where capacity is scarce."""
+    deferrable: bool = False
+    """Whether all work of the pool may wait until ``deadline_s`` for capacity that pays."""
+    deadline_s: Annotated[float, msgspec.Meta(gt=0)] = 900.0
+    when_cold: WhenCold = WhenCold()
 
 
 class PoolSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,6 +84,7 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_usd_per_month: Annotated[float, msgspec.Meta(ge=0)] | None = None
     """The same for a UTC month."""
     windows: tuple[Window, ...] = ()
+    scaling: Scaling = Scaling()
     models: tuple[str, ...] = ()
 
     def boot_timeout_of(self, instance_type: str) -> float:
@@ -106,6 +136,17 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When it began to cost money, as far as the provider's lists tell; ``None``: not yet."""
     billed_to_ms: int | None = None
     """When it ceased to; ``None`` while it costs."""
+
+    def paid_minutes(self, now_ms: int, *, from_ms: int = 0) -> int:
+        """Minutes that it has cost since ``from_ms``; every started one counts."""
+        if self.billed_from_ms is None:
+            return 0
+        begin_ms = max(self.billed_from_ms, from_ms)
+        end_ms = now_ms if self.billed_to_ms is None else min(self.billed_to_ms, now_ms)
+        return max(0, -((begin_ms - end_ms) // 60_000))
+
+    def cost_usd(self, now_ms: int, *, from_ms: int = 0) -> float:
+        return self.paid_minutes(now_ms, from_ms=from_ms) * self.price_usd_per_hour / 60
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):

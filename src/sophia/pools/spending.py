@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from math import ceil
 
 import msgspec
 
@@ -46,8 +45,8 @@ class Spending:
         day_ms, month_ms = _starts(now_ms)
         mine = [one for one in self._instances.values() if one.pool == pool]
         return Spent(
-            today=sum(cost_usd(one, now_ms, from_ms=day_ms) for one in mine),
-            month=sum(cost_usd(one, now_ms, from_ms=month_ms) for one in mine),
+            today=sum(one.cost_usd(now_ms, from_ms=day_ms) for one in mine),
+            month=sum(one.cost_usd(now_ms, from_ms=month_ms) for one in mine),
             per_hour=sum(one.price_usd_per_hour for one in mine if one.billed_to_ms is None and _lives(one)),
         )
 
@@ -61,19 +60,6 @@ class Spending:
         """Why one more instance at this price may not be launched, in words; ``None`` when it may."""
         rate = price_usd_per_hour + sum(one.price_usd_per_hour for one in live)
         return _over(spec, self.of(pool, now_ms), rate * LEAST_RUN_S / 3600)
-
-
-def paid_minutes(instance: Instance, now_ms: int, *, from_ms: int = 0) -> int:
-    """Started minutes that the instance has cost since ``from_ms``."""
-    if instance.billed_from_ms is None:
-        return 0
-    begin_ms = max(instance.billed_from_ms, from_ms)
-    end_ms = now_ms if instance.billed_to_ms is None else min(instance.billed_to_ms, now_ms)
-    return max(0, ceil((end_ms - begin_ms) / 60_000))
-
-
-def cost_usd(instance: Instance, now_ms: int, *, from_ms: int = 0) -> float:
-    return paid_minutes(instance, now_ms, from_ms=from_ms) * instance.price_usd_per_hour / 60
 
 
 def _over(spec: PoolSpec, spent: Spent, more_usd: float) -> str | None:

@@ -1,6 +1,6 @@
 """From files and environment to ``Loaded``. The only module that knows which variables mean something to Sophia.
 
-Later wins: the packaged ``default.yaml``, for the local profile ``local.yaml``, the user's ``sophia.yaml``, variables.
+Later wins: the packaged ``default.yaml``, for the local profile ``local.yaml``, for the emulated one ``emulated.yaml`` too, the user's ``sophia.yaml``, variables.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from sophia.settings.shape import Fault, describe, faults, nearest
 CONFIG_NAME = "sophia.yaml"
 DEFAULT_DATA_DIR = ".sophia"
 DEFAULT_PROFILE = "local"
-PROFILES = ("local", "hosted")
+PROFILES = ("local", "hosted", "emulated")
+_OVERLAYS = {"hosted": (), "local": ("local.yaml",), "emulated": ("local.yaml", "emulated.yaml")}
 
 
 def load(
@@ -69,7 +70,10 @@ def merged_settings(config_path: Path | None, environ: Mapping[str, str], profil
 
 def packaged_values(profile: str) -> dict[str, Any]:
     """What holds without a file of the user's."""
-    return merge(_packaged("default.yaml"), _packaged("local.yaml") if profile == "local" else {})
+    values = _packaged("default.yaml")
+    for name in _OVERLAYS[profile]:
+        values = merge(values, _packaged(name))
+    return values
 
 
 @functools.cache
@@ -87,7 +91,7 @@ def _profile(user: Document, environ: Mapping[str, str], argument: str | None) -
     for source, value in sources:
         if value is not None:
             if value not in PROFILES:
-                mend = nearest(value, PROFILES) if isinstance(value, str) else "known: hosted, local"
+                mend = nearest(value, PROFILES) if isinstance(value, str) else "known: emulated, hosted, local"
                 raise ConfigError(f"{source} is not a known profile", field="profile", mend=mend)
             return str(value)
     return DEFAULT_PROFILE

@@ -619,6 +619,8 @@ export interface components {
         /** InstanceView */
         InstanceView: {
             busy: number | null;
+            /** @description What it has cost so far, by the started minute. */
+            cost_usd: number;
             id: string;
             instance_type: string;
             pool: string;
@@ -692,8 +694,15 @@ export interface components {
         };
         /** NotRedriven */
         NotRedriven: {
+            /**
+             * @description `budget_exceeded`: it stays a dead letter until its tenant's budget has room; `unavailable`: try again.
+             * @default null
+             */
+            code?: string | null;
             id: string;
             reason: string;
+            /** @default null */
+            retry_after_s?: number | null;
         };
         /** OpenAIError */
         OpenAIError: {
@@ -754,17 +763,26 @@ export interface components {
         };
         /** PoolView */
         PoolView: {
+            /** @description An operator wants no launches. */
+            cordoned: boolean;
             desired: number | null;
             idle_timeout_s: number | null;
             instances: components["schemas"]["InstanceView"][];
             max: number;
+            max_usd_per_day: number | null;
+            max_usd_per_month: number | null;
             min: number;
             name: string;
             provider: string;
             /** @description Why that many are desired, in words. */
             reason: string;
             running: number | null;
+            /** @description Of this UTC day and month. */
+            spent_usd_month: number;
+            spent_usd_today: number;
             streams: string[];
+            /** @description What its instances cost at this moment. */
+            usd_per_hour: number;
             waiting: number | null;
         };
         /**

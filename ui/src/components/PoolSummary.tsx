@@ -1,6 +1,6 @@
 import { Group, Text } from '@mantine/core'
 import type { Pool } from '../api/types'
-import { formatKnown } from '../format/numbers'
+import { formatKnown, formatUsd } from '../format/numbers'
 import { InstanceChip } from './InstanceChip'
 
 /** Terminated instances stay listed for a while; on the overview the last one is enough. */
@@ -43,6 +43,7 @@ export function PoolCapacity({ pool }: { pool: Pool }) {
         {formatKnown(pool.desired)}
       </Text>{' '}
       wanted · {pool.min}–{pool.max}
+      {pool.usd_per_hour > 0 && ` · ${formatUsd(pool.usd_per_hour)}/h`}
     </Text>
   )
 }

@@ -75,6 +75,7 @@ function PoolCard({ pool }: { pool: Pool }) {
           ? 'instances stay when idle'
           : `an instance goes after ${formatDuration(pool.idle_timeout_s)} without work`}
       </Text>
+      <PoolCost pool={pool} />
       {instances.length === 0 ? (
         <Text size="sm" c="dimmed">
           {pool.max === 0
@@ -85,6 +86,23 @@ function PoolCard({ pool }: { pool: Pool }) {
         <InstanceTable instances={instances} name={pool.name} />
       )}
     </Paper>
+  )
+}
+
+/** Nothing for pools that never cost anything. */
+function PoolCost({ pool }: { pool: Pool }) {
+  if (pool.usd_per_hour === 0 && pool.spent_usd_month === 0 && !pool.cordoned) return null
+  return (
+    <Text size="sm" mb="xs" className="numbers" aria-label={`Cost of ${pool.name}`}>
+      <Text span inherit fw={650}>
+        {formatUsd(pool.usd_per_hour)}/h
+      </Text>{' '}
+      now · {formatUsd(pool.spent_usd_today)}
+      {pool.max_usd_per_day !== null && ` of ${formatUsd(pool.max_usd_per_day)}`} today ·{' '}
+      {formatUsd(pool.spent_usd_month)}
+      {pool.max_usd_per_month !== null && ` of ${formatUsd(pool.max_usd_per_month)}`} this month
+      {pool.cordoned && ' · cordoned: nothing is launched'}
+    </Text>
   )
 }
 
@@ -99,6 +117,7 @@ function InstanceTable({ instances, name }: { instances: Instance[]; name: strin
             <Table.Th>Machine</Table.Th>
             <Table.Th>Busy</Table.Th>
             <Table.Th>Price</Table.Th>
+            <Table.Th>Cost</Table.Th>
             <Table.Th>Requested</Table.Th>
             <Table.Th>Ready</Table.Th>
           </Table.Tr>
@@ -117,6 +136,7 @@ function InstanceTable({ instances, name }: { instances: Instance[]; name: strin
                 {instance.state === 'terminated' ? '–' : `${formatKnown(instance.busy)} of ${instance.slots}`}
               </Table.Td>
               <Table.Td className="numbers">{formatUsd(instance.price_usd_per_hour)}/h</Table.Td>
+              <Table.Td className="numbers">{formatUsd(instance.cost_usd)}</Table.Td>
               <Table.Td>
                 <Time at={instance.requested_at} />
               </Table.Td>

@@ -115,6 +115,7 @@ export function instance(changes: Partial<Instance> = {}): Instance {
     busy: 0,
     slots: 4,
     reason: 'reported ready',
+    cost_usd: 0,
     ...changes,
   }
 }
@@ -131,6 +132,12 @@ export function pool(changes: Partial<Pool> = {}): Pool {
     waiting: 3,
     running: 0,
     idle_timeout_s: 20,
+    cordoned: false,
+    usd_per_hour: 0,
+    spent_usd_today: 0,
+    spent_usd_month: 0,
+    max_usd_per_day: null,
+    max_usd_per_month: null,
     instances: [instance()],
     ...changes,
   }

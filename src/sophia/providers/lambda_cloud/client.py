@@ -97,12 +97,13 @@ class LambdaClient:
 
     def __init__(self, transport: Transport, clock: Clock, *, request_every_s: float, launch_every_s: float) -> None:
         self._transport = transport
+        self._request_every_s = request_every_s
         self._requests = Pace(request_every_s, clock)
         self._launches = Pace(launch_every_s, clock)
 
     def launch_wait_s(self) -> float:
-        """Until a launch would be sent."""
-        return max(self._requests.wait_s(), self._launches.wait_s())
+        """Until a launch may be sent, but for the second or two that any request waits for."""
+        return self._launches.wait_s()
 
     async def instance_types(self) -> dict[str, wire.InstanceTypesItem]:
         return (await self._call("GET", "/instance-types", wire.Data[dict[str, wire.InstanceTypesItem]])).data
@@ -129,11 +130,16 @@ class LambdaClient:
     async def _call(self, method: str, path: str, answer: type[T], order: msgspec.Struct | None = None) -> T:
         await self._turn(self._requests)
         body = None if order is None else msgspec.json.encode(order)
-        reply = await self._transport.send(method, path, body)
+        try:
+            reply = await self._transport.send(method, path, body)
+        finally:
+            # The cloud counts from a request's arrival, which is some time after our turn.
+            self._requests.hold_back(self._request_every_s)
         if reply.status != 200:
             error = refusal(reply.status, reply.headers, reply.body)
             if isinstance(error, RateLimited) and error.retry_after_s:
-                (self._launches if path.endswith("/launch") else self._requests).hold_back(error.retry_after_s)
+                self._requests.hold_back(error.retry_after_s)
+                self._launches.hold_back(error.retry_after_s)
             raise error
         try:
             return msgspec.json.decode(reply.body, type=answer)

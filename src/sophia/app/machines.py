@@ -1,0 +1,70 @@
+"""Machine providers from settings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sophia.nouns.clock import Clock
+from sophia.providers.base import LaunchRequest, Provider
+from sophia.settings.loaded import Loaded
+
+Options = Mapping[str, Any]
+"""Of the command line: ``environment``, ``worker_tether_fd``."""
+
+
+def providers(loaded: Loaded, options: Options, clock: Clock) -> dict[str, Provider]:
+    """Those that the pools name and that are set up. Workers of the local one inherit this process's environment."""
+    names = {spec.provider for spec in loaded.settings.pools.values()}
+    made: dict[str, Provider] = {}
+    if "local" in names:
+        made["local"] = local_provider(loaded, options, "workers")
+    if "lambda" in names and loaded.lambda_cloud is not None:
+        made["lambda"] = lambda_provider(loaded, clock)
+    return made
+
+
+def local_provider(loaded: Loaded, options: Options, folder: str) -> Provider:
+    """Worker processes whose files are in ``folder`` of the data folder."""
+    from sophia.providers.local import LocalProvider
+
+    tether_fd = options.get("worker_tether_fd")
+    return LocalProvider(worker_command(loaded, tether_fd), loaded.data_dir / folder, options["environment"], tether_fd)
+
+
+def lambda_provider(loaded: Loaded, clock: Clock) -> Provider:
+    from sophia.providers.lambda_cloud import AiohttpTransport, LambdaClient, LambdaProvider
+
+    resolved = loaded.lambda_cloud
+    if resolved is None:
+        raise RuntimeError("the provider lambda is built only where its key is set")
+    settings = resolved.settings
+    client = LambdaClient(
+        AiohttpTransport(resolved.base_url, resolved.api_key, settings.timeout_s),
+        clock,
+        request_every_s=settings.request_every_s,
+        launch_every_s=settings.launch_every_s,
+    )
+    return LambdaProvider(
+        client,
+        clock,
+        owner=settings.owner,
+        ssh_key_names=settings.ssh_key_names,
+        image_family=settings.image_family,
+    )
+
+
+def worker_command(loaded: Loaded, tether_fd: int | None) -> Callable[[LaunchRequest], list[str]]:
+    """How a worker of this platform is started as a process here."""
+
+    def command(request: LaunchRequest) -> list[str]:
+        arguments = ["worker", "--pool", request.pool, "--id", request.instance_id, "--data-dir", str(loaded.data_dir)]
+        if loaded.config_path is not None:
+            arguments += ["--config", str(loaded.config_path)]
+        arguments += ["--profile", loaded.settings.profile]
+        if tether_fd is not None:
+            arguments += ["--tether-fd", str(tether_fd)]
+        return [sys.executable, "-m", "sophia.cli.main", *arguments]
+
+    return command
