@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -41,6 +42,7 @@ def sqlite_engine(path: Path, busy_timeout_s: float = BUSY_TIMEOUT_S) -> AsyncEn
     )
     event.listen(engine.sync_engine, "connect", _on_connect)
     event.listen(engine.sync_engine, "begin", _on_begin)
+    event.listen(engine.sync_engine, "invalidate", _on_invalidate)
     return engine
 
 
@@ -88,3 +90,11 @@ def _on_connect(connection: Any, _record: object) -> None:
 
 def _on_begin(connection: Connection) -> None:
     connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('sophia_begin', 'DEFERRED')}")
+
+
+def _on_invalidate(connection: Any, _record: object, _error: object) -> None:
+    """A transaction that was interrupted (its task was cancelled) ends now. To close the connection, which comes next,
+    is not enough: SQLite keeps one with an unfinished statement open, and its write lock with it, until the statement
+    is garbage collected."""
+    with contextlib.suppress(sqlite3.Error):  # it is closed already
+        connection.rollback()
