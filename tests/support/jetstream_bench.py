@@ -22,7 +22,7 @@ from sophia.queue.jetstream import (
     names,
     open_bus,
 )
-from sophia.queue.jetstream.clock import ServerClock
+from sophia.queue.jetstream.clock import Bounds, ServerClock
 from tests.support.nats import empty_nats
 from tests.support.waiting import eventually
 
@@ -46,14 +46,11 @@ class MovedClock(ServerClock):
 
     ahead_ms = 0
 
-    async def sync(self) -> int:
-        now_ms = await super().sync()
-        self._offset_ms += self.ahead_ms
-        return now_ms + self.ahead_ms
+    def _estimate_ms(self, at_s: float, bounds: Bounds) -> int:
+        return super()._estimate_ms(at_s, bounds) + self.ahead_ms
 
     def advance(self, ms: int) -> None:
         self.ahead_ms += ms
-        self._offset_ms += ms
 
 
 class MovedTasks(JetStreamTaskQueue):

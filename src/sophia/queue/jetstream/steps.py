@@ -102,7 +102,7 @@ def begin(known: Known, worker: str, pool: str, now_ms: int, lease_ms: int, entr
         worker=worker,
         pool=pool,
         started_at_ms=now_ms,
-        updated_at_ms=now_ms,
+        updated_at_ms=_later(was, now_ms),
         events=was.events + 1,
     )
     data = {"attempt": record.attempt, "worker": worker, "pool": pool}
@@ -127,7 +127,7 @@ def cancel_waiting(known: Known, reason: str, now_ms: int, stale: tuple[int, ...
 
 
 def ask_to_cancel(known: Known, reason: str, now_ms: int) -> Step:
-    record = msgspec.structs.replace(known.record, cancel_reason=reason, updated_at_ms=now_ms)
+    record = msgspec.structs.replace(known.record, cancel_reason=reason, updated_at_ms=_later(known.record, now_ms))
     return Step(before=known, after=record, puts=())
 
 
@@ -248,7 +248,7 @@ def _retry(known: Known, settlement: Settlement, data: dict[str, Any], now_ms: i
         worker="",
         error=settlement.error,
         due_at_ms=now_ms + max(0, round(settlement.retry_in_s * 1000)),
-        updated_at_ms=now_ms,
+        updated_at_ms=_later(known.record, now_ms),
         events=known.record.events + 1,
     )
     event = _event(record, EventKind.TASK_RETRYING, {**data, "retry_in_s": settlement.retry_in_s}, new_event=True)
@@ -270,7 +270,7 @@ def _queue(
         state=TaskState.QUEUED,
         worker="",
         due_at_ms=None,
-        updated_at_ms=now_ms,
+        updated_at_ms=_later(known.record, now_ms),
         events=known.record.events + 1,
         **changes,
     )
@@ -298,7 +298,7 @@ def _finish(
         due_at_ms=None,
         cancel_reason=None,
         finished_at_ms=now_ms,
-        updated_at_ms=now_ms,
+        updated_at_ms=_later(was, now_ms),
         result=result,
         error=error,
         held_nano_usd=0,
@@ -310,6 +310,11 @@ def _finish(
         spending = Spending(was.task.tenant, was.budget_day, 0, 0, -was.held_nano_usd, -was.held_tokens)
     event = _event(record, EventKind(f"task.{state.value}"), data, new_event=new_event)
     return Step(before=known, after=record, puts=(*_index(record), event), stale=stale, spending=spending)
+
+
+def _later(was: Record, now_ms: int) -> int:
+    """After the version before it: clients only estimate the server's time, and the ledger keeps the newest version."""
+    return max(now_ms, was.updated_at_ms + 1)
 
 
 def _index(record: Record) -> list[Put]:
