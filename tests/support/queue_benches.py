@@ -128,8 +128,7 @@ class RedisBench:
                     continue  # no worker has asked yet, so nothing can have been delivered
                 if read:
                     (_, fields) = read[0][1][0]
-                    task_id: bytes | None = fields.get(b"i")
-                    return task_id.decode() if task_id else None
+                    return _task_id(fields)
         return None
 
     async def poison(self, stream: str, priority: int) -> bool:
@@ -190,7 +189,8 @@ class _Partition:
         self._compare_in_flight()
 
     def _entries(self, key: str) -> list[tuple[bytes, str]]:
-        return [(entry, fields[b"i"].decode()) for entry, fields in self._found.get(key, ()) if b"i" in fields]
+        entries = ((entry, _task_id(fields)) for entry, fields in self._found.get(key, ()))
+        return [(entry, task_id) for entry, task_id in entries if task_id is not None]
 
     def _look_at(self, name: str) -> None:
         entries = self._entries(f"stream:{name}")
@@ -222,6 +222,11 @@ class _Partition:
         counted = {name.removeprefix(start): n for name, n in self._counts.items() if name.startswith(start)}
         if counted != dict(there):
             self.wrong.append(f"{self._prefix}: in flight {dict(there)}, counted {counted}")
+
+
+def _task_id(fields: Mapping[bytes, bytes]) -> str | None:
+    """Of a stream entry; ``None`` for one that is no task."""
+    return str(msgspec.json.decode(fields[b"b"])[0]) if b"b" in fields else None
 
 
 async def _read_partition(client: Client, prefix: str) -> _Partition:

@@ -15,7 +15,7 @@ from sophia.nouns.event import Event, EventKind
 from sophia.queue.redis.shared import QueueOptions, Scripts
 from sophia.redis.base import Redis
 from sophia.redis.connection import persistently, translated
-from sophia.redis.records import decode_record, first_event
+from sophia.redis.records import decode_record, first_event, unpacked_submission
 from sophia.redis.waits import Waits
 
 _encode = msgspec.json.Encoder()
@@ -80,7 +80,7 @@ class RedisEventLog:
         events = []
         for _, index, entry, fields in arrived:
             positions[index] = entry
-            events.append(_decode(fields, ",".join(positions)))
+            events.append(_decode(entry, fields, ",".join(positions)))
         return Page(events=events, cursor=",".join(positions), gap=gap)
 
     async def _trimmed(self, positions: Sequence[str]) -> bool:
@@ -159,14 +159,15 @@ def _order(position: str) -> tuple[int, int]:
     return int(ms), int(number)
 
 
-def _decode(fields: list[bytes], cursor: str) -> Event:
-    """An entry has one field (``common.lua``)."""
-    kind, subject, tenant, seq, at_ms, data = fields[1].split(b"\n", 5)
+def _decode(entry: str, fields: list[bytes], cursor: str) -> Event:
+    """An entry has one field (``common.lua``); what scripts write has the entry's time."""
+    kind, subject, tenant, seq, at_ms, text = fields[1].split(b"\n", 5)
+    data = msgspec.json.decode(text)
     return Event(
         kind=EventKind(kind.decode()),
-        at_ms=int(at_ms),
+        at_ms=int(at_ms or entry.partition("-")[0]),
         subject=subject.decode(),
-        data=msgspec.json.decode(data),
+        data=unpacked_submission(data) if isinstance(data, list) else data,
         tenant=tenant.decode(),
         seq=int(seq),
         cursor=cursor,

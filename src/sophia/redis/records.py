@@ -8,10 +8,11 @@ import msgspec
 
 from sophia.nouns.errors import ErrorInfo
 from sophia.nouns.event import Event, EventKind
-from sophia.nouns.task import Attempt, Task, TaskRecord, TaskState
+from sophia.nouns.task import Attempt, Priority, Task, TaskRecord, TaskState
 from sophia.nouns.usage import Usage
+from sophia.queue.submission import submission_data
+from sophia.redis.bodies import unpack
 
-_task = msgspec.json.Decoder(Task)
 _error = msgspec.json.Decoder(ErrorInfo)
 _attempts = msgspec.json.Decoder(tuple[Attempt, ...])
 
@@ -35,10 +36,10 @@ def decode_record(fields: list[bytes]) -> TaskRecord | None:
             ),
         )
     return TaskRecord(
-        task=_task.decode(body),
+        task=unpack(body),
         state=state,
         attempts=attempts,
-        updated_at_ms=int(r[b"u"]),
+        updated_at_ms=int(r.get(b"u") or r[b"at"]),
         due_at_ms=_int(r.get(b"due")),
         finished_at_ms=_int(r.get(b"f")),
         result=msgspec.json.decode(r[b"res"]) if r.get(b"res") else None,
@@ -68,15 +69,21 @@ def first_event(record: TaskRecord, accepted_at_ms: int) -> Event:
     )
 
 
-def submission_data(task: Task) -> dict[str, Any]:
+def packed_submission(task: Task) -> list[Any]:
+    """``submission_data`` without its names, which every queued task would pay for in the platform's log."""
+    route = task.route
+    due = () if task.run_at_ms is None else (task.run_at_ms,)
+    return [task.type, int(task.priority), route.stream, route.target, route.reason, *due]
+
+
+def unpacked_submission(packed: list[Any]) -> dict[str, Any]:
+    kind, priority, stream, target, reason, *due = packed
     data: dict[str, Any] = {
-        "type": task.type,
-        "priority": task.priority.label,
-        "route": msgspec.to_builtins(task.route),
+        "type": kind,
+        "priority": Priority(priority).label,
+        "route": {"stream": stream, "target": target, "reason": reason},
     }
-    if task.run_at_ms is not None:
-        data["due_at_ms"] = task.run_at_ms
-    return data
+    return {**data, "due_at_ms": due[0]} if due else data
 
 
 def _int(value: bytes | None) -> int | None:

@@ -51,8 +51,11 @@ class RunningAttempt:
         handlers: Mapping[str, Handler],
         clock: Clock,
         packing: Packing,
+        on_handled: Callable[[], None] = lambda: None,
     ) -> None:
         self.lease = lease
+        self.handled = False
+        """The handler is through; what is left is to record what it gave."""
         self.extended_at_s = clock.monotonic_s()
         """When the lease was last known to be held."""
         self._pool = pool
@@ -61,6 +64,7 @@ class RunningAttempt:
         self._handlers = handlers
         self._clock = clock
         self._packing = packing
+        self._on_handled = on_handled
         self._why: Stop | None = None
         self._work: asyncio.Task[Any] | None = None
         self._context = AttemptContext(
@@ -93,6 +97,8 @@ class RunningAttempt:
             self.stop(Stop.DRAINED)
             await _ended(self._work)
             raise
+        self.handled = True
+        self._on_handled()
         settlement = self._settlement(self._work)
         if settlement is None:
             return None

@@ -57,6 +57,8 @@ class Worker:
         self._packing = packing
         self._started_at_ms = clock.now_ms()
         self._running: dict[tuple[str, int], RunningAttempt] = {}
+        self._handling = 0
+        """Of those, handlers under way."""
         self._done = 0
         self._stopping = asyncio.Event()
         self._slots_changed = asyncio.Event()
@@ -71,6 +73,10 @@ class Worker:
     def _note_change(self) -> None:
         self._slots_changed.set()
         self._news.set()
+
+    def _note_handled(self) -> None:
+        self._handling -= 1
+        self._note_change()
 
     async def run(self) -> None:
         """Raises only what nobody can mend by waiting (``ConfigError``)."""
@@ -89,13 +95,17 @@ class Worker:
     async def _lease_until_stopped(self, attempts: asyncio.TaskGroup) -> None:
         while not self._stopping.is_set():
             self._slots_changed.clear()
-            free = self._slots - len(self._running)
-            if free <= 0:
+            if (free := self._free()) <= 0:
                 await self._slots_changed.wait()
                 continue
             for lease in await self._leased(free):
                 running = self._take(lease)
                 attempts.create_task(self._finish(running))
+
+    def _free(self) -> int:
+        """An attempt whose handler is through needs its slot no more: the next one is leased while it is recorded. But no
+        more than as many again are held back by a queue that does not take results."""
+        return min(self._slots - self._handling, 2 * self._slots - len(self._running))
 
     async def _leased(self, count: int) -> list[Lease]:
         """Leases, or none when it is time to stop or the queue is in trouble."""
@@ -122,7 +132,9 @@ class Worker:
             handlers=self._handlers,
             clock=self._clock,
             packing=self._packing,
+            on_handled=self._note_handled,
         )
+        self._handling += 1
         self._running[lease.task.id, lease.attempt] = running
         self._note_change()
         return running
@@ -136,6 +148,8 @@ class Worker:
             log.error("an attempt could not be settled: %s", error, extra={"task": lease.task.id})
         finally:
             del self._running[lease.task.id, lease.attempt]
+            if not running.handled:
+                self._handling -= 1
             self._done += 1
             self._note_change()
         metrics.processed(lease.task.type, outcome.value if outcome else "refused").inc()
@@ -185,7 +199,7 @@ class Worker:
             worker=self.worker_id,
             pool=self._pool,
             state="draining" if self._stopping.is_set() else "ready",
-            busy=len(self._running),
+            busy=min(len(self._running), self._slots),
             slots=self._slots,
             started_at_ms=self._started_at_ms,
             done=self._done,

@@ -11,16 +11,16 @@ from sophia.nouns.task import Priority, Task, TaskRecord, TaskState
 from sophia.queue.base import Poison, Receipt, StreamStats, Wait, WorkerBeat
 from sophia.queue.redis.budgets import budget_args, refusal
 from sophia.queue.redis.poison import poison
-from sophia.queue.redis.shared import GROUP, QueueOptions, Scripts
+from sophia.queue.redis.shared import GROUP, ID_LENGTH, QueueOptions, Scripts
 from sophia.queue.submission import request_hash
 from sophia.redis.base import Redis
+from sophia.redis.bodies import pack
 from sophia.redis.coalesce import Coalescer
 from sophia.redis.connection import persistently
-from sophia.redis.records import decode_record, submission_data
+from sophia.redis.records import decode_record, packed_submission
 
 _encode = msgspec.json.Encoder()
 _beat = msgspec.json.Decoder(WorkerBeat)
-ID_LENGTH = 32
 
 
 class RedisTaskQueue:
@@ -187,8 +187,8 @@ def submission_args(
         idempotency_key or "",
         request_hash(task) if idempotency_key else "",
         round(options.idempotency_ttl_s * 1000),
-        _encode.encode(submission_data(task)),
-        _encode.encode(task),
+        _encode.encode(packed_submission(task)),
+        pack(task),
         *budget_args(task, options.budgets.get(task.tenant)),
     )
 

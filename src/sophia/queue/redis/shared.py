@@ -18,6 +18,7 @@ from sophia.redis.connection import Script
 
 GROUP = "workers"
 PRIORITIES = 4
+ID_LENGTH = 32
 
 Answer = TypeVar("Answer")
 

@@ -15,10 +15,11 @@ import msgspec
 from redis import exceptions as driver
 
 from sophia.nouns.errors import SophiaError, Unavailable
-from sophia.nouns.task import Attempt, AttemptOutcome, Task
+from sophia.nouns.task import Attempt, AttemptOutcome
 from sophia.queue.base import Emission, Lease, LeaseStatus, Settlement, WorkerBeat
-from sophia.queue.redis.shared import GROUP, PRIORITIES, QueueOptions, Scripts
+from sophia.queue.redis.shared import GROUP, ID_LENGTH, PRIORITIES, QueueOptions, Scripts
 from sophia.redis.base import Caller, Redis
+from sophia.redis.bodies import unpack
 from sophia.redis.coalesce import Coalescer
 from sophia.redis.connection import persistently, translated
 from sophia.redis.records import spent
@@ -26,9 +27,11 @@ from sophia.redis.records import spent
 log = logging.getLogger(__name__)
 
 _encode = msgspec.json.Encoder()
-_task = msgspec.json.Decoder(Task)
 LONGEST_BLOCK_S = 55.0
 """Blocking reads end before common idle time-outs of 60 s cut the connection."""
+
+SETTLE_AT_ONCE = 64
+"""So that this worker goes on with what is settled while the server is busy with the next."""
 
 REST_S = 1.0
 """A partition that does not answer is asked again after this, while the others are served."""
@@ -53,7 +56,7 @@ class RedisWorkQueue:
         """For blocking reads, each of which holds up its connection."""
         self._emptied: set[tuple[str, str]] = set()
         self._strays: set[asyncio.Task[None]] = set()
-        self._settles = {p: Coalescer(partial(self._settle, p)) for p in self._scripts.prefixes}
+        self._settles = {p: Coalescer(partial(self._settle, p), SETTLE_AT_ONCE) for p in self._scripts.prefixes}
         self._emits = {p: Coalescer(partial(self._emit, p)) for p in self._scripts.prefixes}
         self._turn = random.randrange(options.partitions)  # noqa: S311 - workers shall not all begin with the same one
         self._resting: dict[str, tuple[float, Unavailable]] = {}
@@ -164,7 +167,7 @@ class RedisWorkQueue:
             self._emptied.discard((worker, prefix))
         return [
             Lease(
-                task=_task.decode(body or bodies[task_id.decode()]),
+                task=unpack(body or bodies[task_id.decode()]),
                 attempt=attempt,
                 attempts_counted=counted,
                 worker=worker,
@@ -336,9 +339,10 @@ def _entries(prefix: str, answer: Any) -> Iterable[Entry]:
     for key, items in answer or ():
         stream, _, priority = key.decode().removeprefix(f"{prefix}:stream:").rpartition(":")
         for entry, fields in items:
-            found = dict(zip(fields[::2], fields[1::2], strict=True))
-            task_id = found.get(b"i", b"").decode(errors="replace")
-            yield stream, int(priority), entry.decode(), task_id, found.get(b"b", b"")
+            # As ``entry_id`` in Lua: what is no task of ours gets no id, and the script sets it aside.
+            body: bytes = fields[1] if len(fields) == 2 and fields[0] == b"b" else b""
+            task_id = body[2 : 2 + ID_LENGTH].decode(errors="replace") if body.startswith(b'["') else ""
+            yield stream, int(priority), entry.decode(), task_id, body
 
 
 def _emission_args(emission: Emission) -> tuple[Any, ...]:

@@ -17,6 +17,8 @@ local restored = {}
 local ID_LENGTH = 32
 local P = KEYS[1] .. ':'
 local GROUP = 'workers'
+-- `max_attempts` of a record that does not say it.
+local MOST_ATTEMPTS = '3'
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local NOW = string.format('%d', now)
@@ -63,14 +65,16 @@ local counts, turns = tally(COUNT), tally(TURN)
 local moved_to = {}
 
 local gathered, order = {}, {}
-local function gather(command, key, ...)
-  local name = command .. ' ' .. key
-  local words = gathered[name]
+local function gather(command, key, word, another)
+  local keys = gathered[command]
+  if not keys then keys = {} gathered[command] = keys end
+  local words = keys[key]
   if not words then
     words = {command = command, key = key}
-    gathered[name], order[#order + 1] = words, words
+    keys[key], order[#order + 1] = words, words
   end
-  for _, word in ipairs({...}) do words[#words + 1] = word end
+  local n = #words
+  words[n + 1], words[n + 2] = word, another
 end
 
 local BEFORE = {XACK = {GROUP}, XADD = {'*'}}
@@ -90,8 +94,25 @@ local function write_gathered()
   gathered, order = {}, {}
 end
 
+
 local function count(kind, route, prio, by) counts.add(kind .. ':' .. route .. ':' .. prio, by) end
 local function counted(kind, route, prio) return counts.get(kind .. ':' .. route .. ':' .. prio) end
+
+-- Names that tasks of one lane have in common: making them anew for each task costs as much as a command.
+local spots = {}
+local function spot(route, prio, lane)
+  local turn = route .. ':' .. prio .. ':' .. lane
+  local found = spots[turn]
+  if not found then
+    local at = route .. ':' .. prio
+    found = {
+      turn = turn, number = 'in:' .. turn, unread = 'unread:' .. at, running = 'running:' .. at, behind = 'backlog:' .. at,
+      stream = stream_key(route, prio), ring = ring_key(route, prio), backlog = backlog_key(route, prio, lane),
+    }
+    spots[turn] = found
+  end
+  return found
+end
 
 -- A lane is what waits in one order: a tenant's tasks, or "tenant|type" where the type has a cap of its own.
 local function lane_parts(lane)
@@ -99,23 +120,29 @@ local function lane_parts(lane)
   return tenant or lane, type
 end
 
+local in_flight = {}
 local function lane_in_flight(lane, by)
-  local tenant, type = lane_parts(lane)
-  counts.add('in:tenant:' .. tenant, by)
-  if type then counts.add('in:type:' .. type, by) end
+  local names = in_flight[lane]
+  if not names then
+    local tenant, type = lane_parts(lane)
+    names = {'in:tenant:' .. tenant, type and ('in:type:' .. type)}
+    in_flight[lane] = names
+  end
+  counts.add(names[1], by)
+  if names[2] then counts.add(names[2], by) end
 end
 
 -- The platform's log. A task's own log is written beside it, except its first event, which the record already tells:
 -- changes of state in the record ('lg'), which is written anyway, and what attempts emit in a list.
 local function publish(events_max, kind, id, tenant, seq, data)
   if NO_EVENTS then return end
-  -- One field: every further one costs as much as the rest of the script.
+  -- One field: every further one costs as much as the rest of the script. The time is that of the entry.
   redis.call('XADD', EVENTS, 'MAXLEN', '~', events_max, '*',
-    'e', kind .. '\n' .. id .. '\n' .. tenant .. '\n' .. seq .. '\n' .. now .. '\n' .. data)
+    'e', kind .. '\n' .. id .. '\n' .. tenant .. '\n' .. seq .. '\n\n' .. data)
 end
 
 local function log_line(kind, data, seq)
-  return '{"seq":' .. seq .. ',"kind":"' .. kind .. '","at_ms":' .. now .. ',"data":' .. data .. '}'
+  return '{"seq":' .. seq .. ',"kind":"' .. kind .. '","at_ms":' .. NOW .. ',"data":' .. data .. '}'
 end
 
 local function longer(list, item) return list and list ~= '' and (list .. ',' .. item) or item end
@@ -141,11 +168,20 @@ local function changed(id)
   gather('XADD', CHANGES, id, '')
 end
 
+-- An entry is the task's body, which begins with the task's id. Gives nothing where there is none.
+local function entry_id(fields)
+  local body = fields and #fields == 2 and fields[1] == 'b' and fields[2]
+  if body and string.sub(body, 1, 2) == '["' and string.sub(body, 3 + ID_LENGTH, 3 + ID_LENGTH) == '"' then
+    return string.sub(body, 3, 2 + ID_LENGTH), body
+  end
+end
+
 -- Gives the entry's id for the record ('e').
-local function add_entry(id, route, prio, lane, body)
-  count('unread', route, prio, 1)
+local function add_entry(route, prio, lane, body)
+  local here = spot(route, prio, lane)
+  counts.add(here.unread, 1)
   lane_in_flight(lane, 1)
-  return redis.call('XADD', stream_key(route, prio), '*', 'i', id, 'b', body)
+  return redis.call('XADD', here.stream, '*', 'b', body)
 end
 
 local function below(name, cap)
@@ -166,19 +202,21 @@ local function length(command, key)
 end
 
 -- Queue a task: straight into the stream while there is room, else behind its lane's other tasks. Backlogs are
--- streams without a group: compact, and an entry can be read or deleted by its id. Gives what the record has to
--- hold: the entry ('e') and the number within its lane ('q', '' in the stream).
-local function place(limits, id, route, prio, lane, body)
-  local ring = ring_key(route, prio)
-  if counted('unread', route, prio) < limits.window and under_cap(limits, lane) and length('LLEN', ring) == 0 then
-    return add_entry(id, route, prio, lane, body), ''
+-- streams without a group: compact, and an entry can be read or deleted by its id, which is its number within the lane.
+-- Gives what the record has to hold: the entry ('e', '' in a backlog) and that number ('q', '' in the stream).
+local function place(limits, route, prio, lane, body)
+  local here = spot(route, prio, lane)
+  local backlog = here.backlog
+  if counts.get(here.unread) < limits.window and under_cap(limits, lane) and length('LLEN', here.ring) == 0 then
+    return add_entry(route, prio, lane, body), ''
   end
-  local backlog, number = backlog_key(route, prio, lane), 'in:' .. route .. ':' .. prio .. ':' .. lane
-  if length('XLEN', backlog) == 0 then lengths[ring] = redis.call('RPUSH', ring, lane) end
+  if length('XLEN', backlog) == 0 then lengths[here.ring] = redis.call('RPUSH', here.ring, lane) end
   lengths[backlog] = lengths[backlog] + 1
-  count('backlog', route, prio, 1)
-  turns.add(number, 1)
-  return redis.call('XADD', backlog, '*', 'i', id, 'b', body), turns.get(number)
+  counts.add(here.behind, 1)
+  turns.add(here.number, 1)
+  local number = string.format('%d', turns.get(here.number))
+  redis.call('XADD', backlog, '0-' .. number, 'b', body)
+  return '', number
 end
 
 -- Take entries out of a backlog; forgets the lane's turn, and says so, once nothing is left there.
@@ -228,8 +266,8 @@ local function refill(limits, route, prio, room)
       readers[lane] = readers[lane] or reader(backlog_key(route, prio, lane), some)
       local item = readers[lane]()
       if item then
-        local id = item[2][2]
-        moved_to[id] = add_entry(id, route, prio, lane, item[2][4])
+        local id, entry = entry_id(item[2]), add_entry(route, prio, lane, item[2][2])
+        if id then moved_to[id] = entry end
         moved[lane] = moved[lane] or {}
         table.insert(moved[lane], item[1])
         missing = missing - 1
@@ -257,16 +295,33 @@ local function refill(limits, route, prio, room)
   end
 end
 
--- Take a task out of its stream; gives its body back.
-local function remove_entry(route, prio, lane, entry, was)
-  local stream = stream_key(route, prio)
-  local found = redis.call('XRANGE', stream, entry, entry)
-  gather('XACK', stream, entry)
-  gather('XDEL', stream, entry)
-  count(was, route, prio, -1)
+-- Bodies by stream and entry. Attempts that are settled together mostly began together, so what lies behind one is read
+-- with it, as long as that proves right.
+local bodies, ahead = {}, 16
+local function body_of(stream, entry, more)
+  local read = bodies[stream]
+  if read and read[entry] then
+    read.hits = read.hits + 1
+    return read[entry]
+  end
+  if read and read.hits * 2 < read.size then ahead = 1 end
+  local some = math.max(1, math.min(ahead, more or 1))
+  local found = redis.call('XRANGE', stream, entry, some > 1 and '+' or entry, 'COUNT', some)
+  read = {hits = 1, size = #found}
+  for _, item in ipairs(found) do read[item[1]] = item[2][2] end
+  bodies[stream] = read
+  return read[entry]
+end
+
+-- Take a task out of its stream; gives its body back. `more` tasks of this call may be found behind it.
+local function remove_entry(route, prio, lane, entry, was, more)
+  local here = spot(route, prio, lane)
+  local body = body_of(here.stream, entry, more)
+  gather('XACK', here.stream, entry)
+  gather('XDEL', here.stream, entry)
+  counts.add(here[was], -1)
   lane_in_flight(lane, -1)
-  if found[1] then return found[1][2][4] end
-  return nil
+  return body
 end
 
 -- An entry that is not ours to decode never blocks the stream: it is kept aside and acknowledged.
@@ -280,16 +335,18 @@ end
 
 -- Take a task that has not begun out of wherever it waits; gives its body back.
 local function remove_waiting(id, route, prio, lane, entry)
-  if (redis.call('HGET', record_key(id), 'q') or '') == '' then
+  local number = redis.call('HGET', record_key(id), 'q') or ''
+  if number == '' then
     return remove_entry(route, prio, lane, entry, 'unread')
   end
   local backlog = backlog_key(route, prio, lane)
+  entry = '0-' .. number
   local found = redis.call('XRANGE', backlog, entry, entry)[1]
   if found and drop(route, prio, lane, {entry}) then
     redis.call('LREM', ring_key(route, prio), 0, lane)
     lengths[ring_key(route, prio)] = nil
   end
-  return found and found[2][4]
+  return found and found[2][2]
 end
 
 -- Budgets. A task that was admitted against one holds a reservation ('ru' nano-dollars, 'rt' tokens) in the day and the

@@ -5,12 +5,13 @@ for i = A, #ARGV do
   local fields = redis.call('HGETALL', record_key(id))
   local r = {}
   for j = 1, #fields, 2 do r[fields[j]] = fields[j + 1] end
-  if r.s and not r.b and r.e then
-    local stream = (r.q or '') ~= '' and backlog_key(r.r, r.p, r.l or r.n) or stream_key(r.r, r.p)
-    local found = redis.call('XRANGE', stream, r.e, r.e)[1]
+  if r.s and not r.b and (r.e or r.q) then
+    local stream, entry = stream_key(r.r, r.p), r.e
+    if (r.q or '') ~= '' then stream, entry = backlog_key(r.r, r.p, r.l or r.n), '0-' .. r.q end
+    local found = redis.call('XRANGE', stream, entry, entry)[1]
     if found then
       fields[#fields + 1] = 'b'
-      fields[#fields + 1] = found[2][4]
+      fields[#fields + 1] = found[2][2]
     end
   end
   answers[#answers + 1] = fields

@@ -61,7 +61,8 @@ local function take(route, prio, n)
   if not read or not read[1] then return end
   for _, item in ipairs(read[1][2]) do
     local entry, f = item[1], item[2]
-    if not (f and f[1] == 'i' and f[3] == 'b' and begin(route, prio, entry, f[2], f[4])) then
+    local id, body = entry_id(f)
+    if not (id and begin(route, prio, entry, id, body)) then
       set_aside(route, prio, entry, f or {})
     end
   end
@@ -80,7 +81,10 @@ end
 local at = A + 5
 for i = 1, given do
   local route, prio, entry, id = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  if not begin(route, prio, entry, id, '') then set_aside(route, prio, entry, {'i', id}) end
+  if not begin(route, prio, entry, id, '') then
+    local item = redis.call('XRANGE', stream_key(route, prio), entry, entry)[1]
+    set_aside(route, prio, entry, item and item[2] or {})
+  end
   seen(route, prio, entry)
   at = at + 4
 end

@@ -7,7 +7,7 @@ for i = A + 1, #ARGV do
   if r[1] == 'dead' and r[5] and r[5] ~= '' and (only == '' or only == r[2]) then
     redis.call('ZREM', DEAD, id)
     count('dead', r[3], r[4], -1)
-    local entry, number = place(limits, id, r[3], r[4], r[6] or r[2], r[5])
+    local entry, number = place(limits, r[3], r[4], r[6] or r[2], r[5])
     redis.call('HSET', key, 's', 'queued', 'u', now, 'c', 0, 'e', entry, 'q', number)
     redis.call('HDEL', key, 'b', 'f', 'err')
     start_by(id, r[7])

@@ -15,7 +15,7 @@ for i = A, #ARGV, STEP do
     local result, err, data = ARGV[i + 4], ARGV[i + 5], ARGV[i + 8]
     local known = {ev = r[12], d = r[13], x = r[8], bd = r[14], lg = r[16], lo = r[17]}
     gather('ZREM', LEASES, id)
-    local body = remove_entry(route, prio, lane, r[7], 'running') or ''
+    local body = remove_entry(route, prio, lane, r[7], 'running', (#ARGV + 1 - i) / STEP) or ''
     local history = longer(r[11], ARGV[i + 6])
     if known.bd then spend(id, tenant, tonumber(ARGV[i + 9]), tonumber(ARGV[i + 10]), false) end
     if r[8] and (outcome == 'retrying' or outcome == 'handed_back') then outcome = 'cancelled' end
@@ -42,7 +42,7 @@ for i = A, #ARGV, STEP do
     else
       -- Handed back: the attempt does not count, and the task goes on at once, ahead of its tenant's backlog.
       redis.call('HSET', key, 's', 'queued', 'u', now, 'c', tonumber(r[15]) - 1, 'h', history, 'ls', mark,
-        'e', add_entry(id, route, prio, lane, body), 'q', '')
+        'e', add_entry(route, prio, lane, body), 'q', '')
       start_by(id, known.d)
       append_event(limits, id, tenant, 'task.queued', data)
       changed(id)

@@ -13,7 +13,8 @@ for i = A, #ARGV do
       local after = redis.call('HGET', COUNT, 'seen:' .. route .. ':' .. prio) or '0-0'
       local head = redis.call('XRANGE', stream, '(' .. after, '+', 'COUNT', 1)[1]
       if head then
-        local at = redis.call('HGET', record_key(head[2][2]), 'at')
+        local id = entry_id(head[2])
+        local at = id and redis.call('HGET', record_key(id), 'at')
         age = now - tonumber(at or string.match(head[1], '^(%d+)'))
       end
     end

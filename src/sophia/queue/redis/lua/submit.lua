@@ -33,9 +33,16 @@ local function over_budget(tenant, day, usd, tokens, caps)
   end
 end
 
+-- Most often none is known, which one question for all of them tells.
+local keys = {}
+for i = A, #ARGV, STEP do keys[#keys + 1] = record_key(ARGV[i]) end
+local some_known = false
+for first = 1, #keys, 1000 do
+  some_known = some_known or redis.call('EXISTS', unpack(keys, first, math.min(first + 999, #keys))) > 0
+end
 for i = A, #ARGV, STEP do
   local id, tenant, idem, hash = ARGV[i], ARGV[i + 1], ARGV[i + 8], ARGV[i + 9]
-  local state = redis.call('HGET', record_key(id), 's')
+  local state = some_known and redis.call('HGET', record_key(id), 's')
   local answer
   if state or here[id] then
     answer = {id, state or '', 'same'}
@@ -79,11 +86,12 @@ for i = A, #ARGV, STEP do
     local type_capped = limits.caps['type:' .. ARGV[i + 2]]
     local lane = type_capped and (tenant .. '|' .. ARGV[i + 2]) or tenant
     local state = later and 'scheduled' or 'queued'
-    local record = {'HSET', record_key(id), 's', state, 'n', tenant, 'r', route, 'p', prio, 'at', NOW, 'u', NOW,
-      'm', ARGV[i + 7]}
+    local record = {'HSET', record_key(id), 's', state, 'n', tenant, 'r', route, 'p', prio, 'at', NOW}
     local function keep(...)
       for _, word in ipairs({...}) do record[#record + 1] = word end
     end
+    -- Every queued task pays for its fields: 'u' is 'at' until something changes.
+    if ARGV[i + 7] ~= MOST_ATTEMPTS then keep('m', ARGV[i + 7]) end
     if type_capped then keep('l', lane) end
     local past = restored[id]
     if past then keep('a', past.attempt, 'c', past.counted) end
@@ -109,8 +117,8 @@ for i = A, #ARGV, STEP do
       redis.call('ZADD', DUE, run_at, id)
       count('scheduled', route, prio, 1)
     else
-      local entry, number = place(limits, id, route, prio, lane, ARGV[i + 12])
-      keep('e', entry, 'q', number)
+      local entry, number = place(limits, route, prio, lane, ARGV[i + 12])
+      if number == '' then keep('e', entry, 'q', '') else keep('q', number) end
     end
     redis.call(unpack(record))
     publish(limits.events, 'task.' .. state, id, tenant, 1, ARGV[i + 11])

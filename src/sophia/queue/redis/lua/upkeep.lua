@@ -34,7 +34,7 @@ for _, id in ipairs(ready(DUE)) do
   local r = redis.call('HMGET', key, 's', 'n', 'r', 'p', 'b', 'l')
   if r[1] == 'scheduled' or r[1] == 'retrying' then
     count(r[1], r[3], r[4], -1)
-    local entry, number = place(limits, id, r[3], r[4], r[6] or r[2], r[5])
+    local entry, number = place(limits, r[3], r[4], r[6] or r[2], r[5])
     redis.call('HSET', key, 's', 'queued', 'u', now, 'e', entry, 'q', number)
     redis.call('HDEL', key, 'b', 'due')
     append_event(limits, id, r[2], 'task.queued', '{"from":"' .. r[1] .. '"}')
@@ -59,12 +59,12 @@ for _, id in ipairs(ready(LEASES)) do
     if r[12] then
       finish(limits, id, tenant, 'cancelled', 'task.cancelled', '{"reason":' .. cjson.encode(r[12]) .. '}',
         {'b', body, 'h', history})
-    elseif tonumber(r[7]) >= tonumber(r[8]) then
+    elseif tonumber(r[7]) >= tonumber(r[8] or MOST_ATTEMPTS) then
       bury(limits, id, tenant, route, prio, data, {'b', body, 'err', err, 'h', history})
       dead = dead + 1
     else
       redis.call('HSET', key, 's', 'queued', 'u', now, 'err', err, 'h', history,
-        'e', add_entry(id, route, prio, lane, body), 'q', '')
+        'e', add_entry(route, prio, lane, body), 'q', '')
       start_by(id, r[15])
       append_event(limits, id, tenant, 'task.retrying', '{"attempt":' .. attempt .. ',"retry_in_s":0,"error":' .. err .. '}')
       changed(id)
@@ -86,12 +86,12 @@ if orphans then
       for _, p in ipairs(pending) do
         local entry = p[1]
         local item = redis.call('XRANGE', stream, entry, entry)
-        local id = item[1] and item[1][2][2]
+        local id = item[1] and entry_id(item[1][2])
         local r = id and redis.call('HMGET', record_key(id), 's', 'n', 'e', 'l') or {}
         if r[1] == 'queued' and r[3] == entry then
           local lane = r[4] or r[2]
           local body = remove_entry(route, prio, lane, entry, 'unread')
-          redis.call('HSET', record_key(id), 'e', add_entry(id, route, prio, lane, body))
+          redis.call('HSET', record_key(id), 'e', add_entry(route, prio, lane, body))
           reclaimed = reclaimed + 1
         elseif item[1] and not r[1] then
           set_aside(route, prio, entry, item[1][2])
