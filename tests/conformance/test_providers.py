@@ -9,18 +9,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import pytest_asyncio
 
 from sophia.emulated.cloud import Nature
+from sophia.emulated.fly import EmulatedFly
 from sophia.emulated.lambda_cloud import EmulatedLambda
 from sophia.nouns.pool import PoolSpec
 from sophia.providers.base import LaunchRequest, Machine, Provider
+from sophia.providers.fly import FlyProvider
 from sophia.providers.instance_files import InstanceFiles
 from sophia.providers.lambda_cloud import LambdaProvider
 from sophia.providers.local import LocalProvider
 from sophia.providers.processes import kill
 from tests.support.child_processes import OBEDIENT
 from tests.support.clouds import emulated_lambda, lambda_provider
+from tests.support.fly import emulated_fly, fly_provider
 from tests.support.waiting import eventually
 
 CLOUD = Nature(boot_s=(0.05, 0.2), stop_s=0.1, listed_after_end_s=0.2, rate_limits=False)
@@ -64,6 +68,21 @@ class LocalKit:
         kill(instance.process)
 
 
+class FlyKit:
+    spec = msgspec.structs.replace(pool_spec("fly", "shared-cpu-2x-4096"), regions=("sjc",))
+
+    def __init__(self, cloud: EmulatedFly, url: str) -> None:
+        self.cloud = cloud
+        self.url = url
+
+    def provider(self) -> FlyProvider:
+        return fly_provider(self.url, "cpu")
+
+    async def crash(self, ref: str) -> None:
+        machine = self.cloud.fleet.machines[ref]
+        machine.enter("stopped", self.cloud.fleet.now())
+
+
 class LambdaKit:
     spec = pool_spec("lambda", "gpu_1x_a10")
 
@@ -89,7 +108,13 @@ async def lambda_kit(folder: Path) -> AsyncIterator[ProviderKit]:
         yield LambdaKit(cloud, url)
 
 
-KITS = {"local": local_kit, "lambda": lambda_kit}
+@contextlib.asynccontextmanager
+async def fly_kit(folder: Path) -> AsyncIterator[ProviderKit]:
+    async with emulated_fly(CLOUD, "cpu") as (cloud, url):
+        yield FlyKit(cloud, url)
+
+
+KITS = {"local": local_kit, "lambda": lambda_kit, "fly": fly_kit}
 
 
 class Closing:

@@ -20,8 +20,8 @@ from tests.support.clouds import contract
 FORMS = {"bf16": Quantization.BF16, "int8/fp8": Quantization.INT8, "int4 (AWQ/GPTQ g128)": Quantization.INT4}
 
 
-def need(model: str, context: int = 2048, quantization: str = "bf16", **more: int):
-    found = need_of(model, context_tokens=context, quantization=Quantization(quantization), **more)
+def need(model: str, context: int = 2048, quantization: str = "bf16"):
+    found = need_of(model, context_tokens=context, quantization=Quantization(quantization))
     assert found is not None
     return found
 

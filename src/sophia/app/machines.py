@@ -22,6 +22,8 @@ def providers(loaded: Loaded, options: Options, clock: Clock) -> dict[str, Provi
         made["local"] = local_provider(loaded, options, "workers")
     if "lambda" in names and loaded.lambda_cloud is not None:
         made["lambda"] = lambda_provider(loaded, clock)
+    if "fly" in names and loaded.fly_machines is not None:
+        made["fly"] = fly_provider(loaded, clock)
     return made
 
 
@@ -53,6 +55,30 @@ def lambda_provider(loaded: Loaded, clock: Clock) -> Provider:
         ssh_key_names=settings.ssh_key_names,
         image_family=settings.image_family,
     )
+
+
+def fly_provider(loaded: Loaded, clock: Clock) -> Provider:
+    from sophia.providers.fly import FlyApp, FlyClient, FlyProvider
+    from sophia.providers.http import ApiTransport
+
+    resolved = loaded.fly_machines
+    if resolved is None:
+        raise RuntimeError("the provider fly is built only where its token is set")
+    settings = resolved.settings
+    apps = {
+        name: FlyApp(
+            name=name,
+            image=settings.image,
+            command=("worker", "--pool", name),
+            environment=settings.environment,
+            drain_timeout_s=spec.drain_timeout_s,
+            kill_signal=loaded.settings.fly.kill_signal,
+        )
+        for name, spec in loaded.settings.pools.items()
+        if spec.provider == FlyProvider.name
+    }
+    transport = ApiTransport(resolved.base_url, resolved.api_token, settings.timeout_s, "Fly")
+    return FlyProvider(FlyClient(transport, clock), apps, owner=settings.owner)
 
 
 def worker_command(loaded: Loaded, tether_fd: int | None) -> Callable[[LaunchRequest], list[str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from sophia.settings.model import LambdaCloudSettings, ProviderSettings, Settings
+from sophia.settings.model import FlyMachinesSettings, LambdaCloudSettings, ProviderSettings, Settings
 
 
 class TenantKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +44,18 @@ class ResolvedLambdaCloud(msgspec.Struct, frozen=True, kw_only=True):
         return f"ResolvedLambdaCloud(base_url={self.base_url!r}, api_key=***)"
 
 
+class ResolvedFlyMachines(msgspec.Struct, frozen=True, kw_only=True):
+    """Fly's Machines API, its token filled in."""
+
+    settings: FlyMachinesSettings
+    base_url: str
+    """Ends without a slash."""
+    api_token: str
+
+    def __repr__(self) -> str:
+        return f"ResolvedFlyMachines(base_url={self.base_url!r}, api_token=***)"
+
+
 class ResolvedObjects(msgspec.Struct, frozen=True, kw_only=True):
     """A bucket, secrets filled in."""
 
@@ -76,6 +88,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """Only those in use; embedded kinds are in use when their URL is known (``sophia up`` passes it down)."""
     lambda_cloud: ResolvedLambdaCloud | None = None
     """``None``: its key is not set."""
+    fly_machines: ResolvedFlyMachines | None = None
+    """``None``: its token is not set."""
 
     def __repr__(self) -> str:
         return f"Loaded(profile={self.settings.profile!r}, data_dir={str(self.data_dir)!r})"

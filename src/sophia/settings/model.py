@@ -256,6 +256,23 @@ class LambdaCloudSettings(Section, frozen=True, kw_only=True):
     timeout_s: Positive
 
 
+class FlyMachinesSettings(Section, frozen=True, kw_only=True):
+    """Fly's Machines API, the machine provider ``fly``. In use when its token is set. A pool's machines are in the app of
+    its name."""
+
+    base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/@]+(/[^\s]*)?$")]
+    base_url_env: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+    """Environment variable that, when set, replaces ``base_url``."""
+    api_token: SecretRef
+    owner: Name
+    """Stamped into every machine. Machines of other owners in the same apps are left alone."""
+    image: str
+    """What a worker's machine runs: the image's entry point is ``sophia``."""
+    environment: dict[str, str] = {}
+    """Of the machines; never secrets, which are the app's own on Fly (`fly secrets set`)."""
+    timeout_s: Positive
+
+
 class WebSocketSettings(Section, frozen=True, kw_only=True):
     ping_interval_s: Positive
     pong_timeout_s: Positive
@@ -395,6 +412,7 @@ class Settings(Section, frozen=True, kw_only=True):
     pools_loop: PoolsSettings
     pools: dict[Name, PoolSpec]
     lambda_cloud: LambdaCloudSettings
+    fly_machines: FlyMachinesSettings
     gpu_hosts: GpuHostSettings
     fly: FlySettings
     fly_apps: dict[Name, FlyAppSettings]

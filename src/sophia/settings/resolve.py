@@ -11,8 +11,22 @@ import msgspec
 from sophia.nouns.errors import ConfigError
 from sophia.nouns.task import Tier
 from sophia.settings.document import dotted
-from sophia.settings.loaded import Loaded, ResolvedLambdaCloud, ResolvedObjects, ResolvedProvider, TenantKey
-from sophia.settings.model import LambdaCloudSettings, ObjectSettings, ProviderSettings, SecretRef, Settings
+from sophia.settings.loaded import (
+    Loaded,
+    ResolvedFlyMachines,
+    ResolvedLambdaCloud,
+    ResolvedObjects,
+    ResolvedProvider,
+    TenantKey,
+)
+from sophia.settings.model import (
+    FlyMachinesSettings,
+    LambdaCloudSettings,
+    ObjectSettings,
+    ProviderSettings,
+    SecretRef,
+    Settings,
+)
 
 EMBEDDED_KINDS = frozenset({"llama_embedded", "onnx_embedded"})
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://")
@@ -76,6 +90,7 @@ def resolve(settings: Settings, environ: Mapping[str, str], *, config_path: Path
         if _in_use(provider, environ)
     }
     lambda_cloud = _lambda_cloud(settings.lambda_cloud, missing)
+    fly_machines = _fly_machines(settings.fly_machines, missing)
     if missing.problems:
         raise ConfigError("\n".join(missing.problems), mend="set the variable, or change the reference in sophia.yaml")
     return Loaded(
@@ -89,6 +104,7 @@ def resolve(settings: Settings, environ: Mapping[str, str], *, config_path: Path
         api_keys=api_keys,
         providers=providers,
         lambda_cloud=lambda_cloud,
+        fly_machines=fly_machines,
     )
 
 
@@ -96,13 +112,30 @@ def _lambda_cloud(cloud: LambdaCloudSettings, missing: _Missing) -> ResolvedLamb
     """Without a key no pool of that provider runs, which its status says; everything else works."""
     if not missing.environ.get(cloud.api_key.env, "").strip():
         return None
+    return ResolvedLambdaCloud(
+        settings=cloud,
+        base_url=_cloud_url("lambda_cloud", cloud, missing),
+        api_key=missing.secret(cloud.api_key, "lambda_cloud.api_key"),
+    )
+
+
+def _fly_machines(fly: FlyMachinesSettings, missing: _Missing) -> ResolvedFlyMachines | None:
+    """Without a token no pool of that provider runs, which its status says; everything else works."""
+    if not missing.environ.get(fly.api_token.env, "").strip():
+        return None
+    return ResolvedFlyMachines(
+        settings=fly,
+        base_url=_cloud_url("fly_machines", fly, missing),
+        api_token=missing.secret(fly.api_token, "fly_machines.api_token"),
+    )
+
+
+def _cloud_url(section: str, cloud: LambdaCloudSettings | FlyMachinesSettings, missing: _Missing) -> str:
     replaced = missing.environ.get(cloud.base_url_env, "").strip() if cloud.base_url_env else ""
     base_url = (replaced or cloud.base_url).rstrip("/")
     if not base_url.startswith(("http://", "https://")):
-        missing.problems.append(f"lambda_cloud: the value of {cloud.base_url_env} must begin with http:// or https://")
-    return ResolvedLambdaCloud(
-        settings=cloud, base_url=base_url, api_key=missing.secret(cloud.api_key, "lambda_cloud.api_key")
-    )
+        missing.problems.append(f"{section}: the value of {cloud.base_url_env} must begin with http:// or https://")
+    return base_url
 
 
 def _objects(objects: ObjectSettings, missing: _Missing) -> ResolvedObjects | None:

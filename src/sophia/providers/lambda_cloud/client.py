@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
-import aiohttp
 import msgspec
 
 from sophia.nouns.clock import Clock
 from sophia.nouns.errors import RateLimited, Unavailable
+from sophia.providers.http import ApiTransport, Reply
 from sophia.providers.lambda_cloud import wire
 from sophia.providers.lambda_cloud.refusals import refusal
 
 T = TypeVar("T")
 
-MAX_ANSWER_BYTES = 16 * 1024 * 1024
 LONGEST_TURN_S = 30.0
 """A caller that would have to wait longer for its turn is refused at once: nothing was sent."""
-
-
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    status: int
-    headers: Mapping[str, str]
-    """Names in lower case."""
-    body: bytes
 
 
 class Transport(Protocol):
@@ -36,38 +27,11 @@ class Transport(Protocol):
     async def close(self) -> None: ...
 
 
-class AiohttpTransport:
+class AiohttpTransport(ApiTransport):
     """``base_url`` without a slash at its end; ``timeout_s`` for a whole exchange."""
 
     def __init__(self, base_url: str, api_key: str, timeout_s: float) -> None:
-        self._base_url = base_url
-        self._headers = {"Authorization": f"Bearer {api_key}", "Accept": "application/json"}
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
-        self._session: aiohttp.ClientSession | None = None
-
-    async def send(self, method: str, path: str, body: bytes | None) -> Reply:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar())
-        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
-        try:
-            async with self._session.request(
-                method, self._base_url + path, data=body, headers=headers, allow_redirects=False
-            ) as answer:
-                content = await answer.content.read(MAX_ANSWER_BYTES + 1)
-                while not answer.content.at_eof() and len(content) <= MAX_ANSWER_BYTES:
-                    content += await answer.content.read(MAX_ANSWER_BYTES + 1)
-                if len(content) > MAX_ANSWER_BYTES:
-                    raise Unavailable(f"Lambda's answer to {path} has no end")
-                return Reply(
-                    status=answer.status, headers={k.lower(): v for k, v in answer.headers.items()}, body=content
-                )
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(f"Lambda does not answer: {error or 'time-out'}") from error
-
-    async def close(self) -> None:
-        if self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
+        super().__init__(base_url, api_key, timeout_s, "Lambda")
 
 
 class Pace:
