@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import msgspec
 
+from soak import pools_kill
 from soak.pools_time import VirtualClock, VirtualLoop
 from soak.pools_world import Killed, Late, LedgerRows, Log, Mortal, MortalLedger, MortalLog, MortalTransport, Workers
 from sophia.emulated.cloud import EmulatedMachine, Nature
@@ -248,7 +249,9 @@ def run(seed: int, count: int, folder: Path, say: Callable[[str], None]) -> list
             say(f"{number + 1} of {count} scenarios")
     for line in summary(outcomes):
         say(line)
-    return [f"seed {one.seed}: {problem}" for one in outcomes for problem in one.problems]
+    found = [f"seed {one.seed}: {problem}" for one in outcomes for problem in one.problems]
+    real = max(1, pools_kill.KILLS * count // SCENARIOS)
+    return found + [f"killed for real: {each}" for each in asyncio.run(pools_kill.run(seed, real, folder, say))]
 
 
 def summary(outcomes: list[Outcome]) -> list[str]:

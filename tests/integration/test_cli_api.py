@@ -425,6 +425,37 @@ class TestOtherCommands:
         for part in ("1 of 0–1, wanted 1; leaves after 20 s idle", "work waits", "i-1  booting", "?/2 busy"):
             assert part in out
 
+    def test_pools_say_what_they_cost_and_take_orders_at_a_price_that_is_said_first(self, platform):
+        pool = {
+            "name": "gpu",
+            "provider": "lambda",
+            "streams": [],
+            "min": 0,
+            "max": 1,
+            "desired": 0,
+            "reason": "nothing waits or runs",
+            "waiting": 0,
+            "running": 0,
+            "idle_timeout_s": None,
+            "instances": [],
+            "cordoned": False,
+            "usd_per_hour": 1.09,
+            "spent_usd_today": 2.5,
+            "spent_usd_month": 3.0,
+            "max_usd_per_day": 20.0,
+            "max_usd_per_month": None,
+        }
+        platform.on("GET", "/v1/pools", reply({"pools": [pool], "at": AT}))
+        assert "$1.09/h now; $2.50 of $20.00 today, $3.00 this month" in run("pools").stdout
+        assert "nothing waits or runs" in run("pools", "why", "gpu").stdout
+        assert run("pools", "why", "other").exit_code == 2
+        said = {"ok": True, "message": "would launch gpu_1x_a6000 in us-west-1 at $1.09/h", "dry_run": True}
+        platform.on("POST", "/v1/pools/gpu/orders", reply(said))
+        assert "at $1.09/h" in run("pools", "launch", "gpu", "--dry-run").stdout
+        refused = {"ok": False, "message": "the pool is cordoned", "dry_run": False}
+        platform.on("POST", "/v1/pools/gpu/orders", reply(refused))
+        assert run("pools", "launch", "gpu", "--yes").exit_code == 1
+
     def test_doctor_asks_the_platform_that_runs_here(self, platform):
         checks = [{"name": "redis", "ok": True, "detail": "answers"}]
         platform.on("GET", "/ready", reply({"ready": True, "checks": checks}))

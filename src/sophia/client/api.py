@@ -109,6 +109,10 @@ class Api:
     async def pools(self) -> Json:
         return await self._call("GET", "/v1/pools")
 
+    async def order_pool(self, pool: str, verb: str, instance: str | None, dry_run: bool) -> Json:
+        body: Json = {"verb": verb, "dry_run": dry_run} | ({} if instance is None else {"instance": instance})
+        return await self._call("POST", f"/v1/pools/{quote(pool, safe='')}/orders", body=body, tries=1)
+
     async def ready(self) -> Json:
         """The readiness report, whether it is ready or not."""
         return await self._call("GET", "/ready", tries=1, also_fine=frozenset({503}))

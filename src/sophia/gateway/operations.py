@@ -252,6 +252,19 @@ OPERATIONS: tuple[Operation, ...] = (
         answers=(Answer(status=200, description="As the pool manager last saw them", body=api.PoolsView),),
     ),
     Operation(
+        id="orderPool",
+        method="POST",
+        path="/v1/pools/{pool}/orders",
+        tag="platform",
+        summary="Drain, terminate or launch an instance, cordon a pool",
+        description="For operators. The pool manager carries it out, or answers why not. A cordoned pool launches nothing"
+        " until it is uncordoned.",
+        request=api.PoolOrderRequest,
+        answers=(Answer(status=200, description="What the pool manager says", body=api.PoolOrderView),),
+        errors=(400, 404, 413, 422),
+        operator=True,
+    ),
+    Operation(
         id="listSchedules",
         method="GET",
         path="/v1/schedules",

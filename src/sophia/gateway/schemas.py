@@ -256,6 +256,23 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
     max_usd_per_month: float | None
 
 
+class PoolOrderRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the pool manager shall do."""
+
+    verb: Literal["drain", "terminate", "cordon", "uncordon", "launch"]
+    instance: str | None = None
+    """For `drain` and `terminate`."""
+    dry_run: bool = False
+    """Only say what would be done, and at which price."""
+
+
+class PoolOrderView(msgspec.Struct, frozen=True, kw_only=True):
+    ok: bool
+    message: str
+    """What was done, or why not."""
+    dry_run: bool
+
+
 class PoolsView(msgspec.Struct, frozen=True, kw_only=True):
     pools: list[PoolView]
     at: Timestamp | None

@@ -21,6 +21,7 @@ class EventKind(StrEnum):
     TASK_DEAD = "task.dead"
     INSTANCE_CHANGED = "pool.instance"
     POOL_CHANGED = "pool.changed"
+    POOL_ORDERED = "pool.ordered"
     QUEUE_CHANGED = "queue.changed"
 
 

@@ -35,8 +35,6 @@ class WhenCold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Whether it may go to a hosted model, where the task's model has a counterpart that the tenant may use."""
     wait_s: Seconds = 0.0
     """How long it waits for a slot before it does."""
-    usd_per_1k_input_tokens: Annotated[float, msgspec.Meta(ge=0)] = 0.001
-    usd_per_1k_output_tokens: Annotated[float, msgspec.Meta(ge=0)] = 0.001
 
 
 class Scaling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,6 +47,8 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """... in this share of cases."""
     boot_s: Annotated[float, msgspec.Meta(gt=0)] = 360.0
     """From a launch to the first task, as usual."""
+    usd_per_hour: Annotated[float, msgspec.Meta(gt=0)] = 2.0
+    """Of one instance, as compared with a hosted model."""
     keep_warm: Count = 0
     """Instances that ``forecast`` never goes below, demand or not; one where capacity is scarce."""
     deferrable: bool = False
@@ -157,6 +157,10 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     oldest_age_s: float | None = None
     task_s: float | None = None
     """Mean run of recent tasks, seconds."""
+    hosted: int = 0
+    """Tasks that run at a hosted model because no slot was free."""
+    hosted_usd: float | None = None
+    """What a mean recent task would cost at a hosted model; ``None``: unknown, or there is none for it."""
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,6 +204,43 @@ class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Of this UTC day and month, by the started minute."""
     max_usd_per_day: float | None = None
     max_usd_per_month: float | None = None
+
+
+class PoolOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator wants of a pool. ``verb``: ``drain`` or ``terminate`` an instance, ``cordon``, ``uncordon`` or
+    ``launch`` one more."""
+
+    id: str
+    pool: str
+    verb: Literal["drain", "terminate", "cordon", "uncordon", "launch"]
+    instance: str = ""
+    dry_run: bool = False
+    """Only say what would be done."""
+    by: str = ""
+    expires_at_ms: int
+    """Nobody waits for the answer any more: it is not carried out after that."""
+
+
+class PoolOrders(msgspec.Struct, frozen=True, kw_only=True):
+    """Under the snapshot name ``POOL_ORDERS``, as JSON."""
+
+    orders: tuple[PoolOrder, ...]
+
+
+class PoolAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    ok: bool
+    message: str
+
+
+class PoolAnswers(msgspec.Struct, frozen=True, kw_only=True):
+    """Under the snapshot name ``POOL_ANSWERS``, as JSON: the latest ones."""
+
+    answers: tuple[PoolAnswer, ...]
+
+
+POOL_ORDERS = "pool-orders"
+POOL_ANSWERS = "pool-answers"
 
 
 class PoolsSnapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -79,6 +79,25 @@ class Actor:
             if not await self._launch(provider, pool, spec, action.reason):
                 break
 
+    async def launch_one(self, pool: str, spec: PoolSpec, reason: str, *, dry_run: bool) -> tuple[bool, str]:
+        """Launch one at once, or say what would be launched; whether that works, and what in words."""
+        provider = self._providers[spec.provider]
+        paused = self._breakers.paused(pool, spec.provider)
+        if paused is not None:
+            return False, paused
+        if dry_run:
+            offer = await self._affordable_offer(provider, pool, spec)
+            if offer is None:
+                return False, self._breakers.paused(pool, spec.provider) or "nothing is offered"
+            return True, f"would launch {offer.instance_type} in {offer.region} at ${offer.price_usd_per_hour:g}/h"
+        before = {one.id for one in self._roster.live(pool)}
+        if not await self._launch(provider, pool, spec, reason):
+            wait_s = provider.launch_wait_s()
+            held = f"the provider takes the next launch in {wait_s:.0f} s" if wait_s > LAUNCH_PATIENCE_S else None
+            return False, self._breakers.paused(pool, spec.provider) or held or "nothing was launched"
+        new = [one for one in self._roster.live(pool) if one.id not in before]
+        return True, "launched " + ", ".join(f"{one.id}: {one.reason}" for one in new)
+
     async def end_stray(self, provider: Provider, machine: Machine) -> None:
         log.warning("terminating %s of %s: no pool %r wants it", machine.name, provider.name, machine.pool)
         try:

@@ -6,10 +6,15 @@ the look after it: with a look every few seconds that is far less than a minute 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec.structs import replace
 
 from sophia.nouns.pool import Instance
 from sophia.providers.base import Machine
+
+LONGEST_UNSEEN_MS = 15 * 60_000
+"""A host that nobody looks after does not outlive its control plane by more."""
 
 
 class Sightings:
@@ -19,9 +24,10 @@ class Sightings:
         self._free_ms: dict[str, int] = {}
         self._paid_ms: dict[str, int] = {}
 
-    def clear(self) -> None:
+    def resume(self, costing: Iterable[str], seen_at_ms: int | None) -> None:
+        """Start anew; those were seen to cost at that moment."""
         self._free_ms.clear()
-        self._paid_ms.clear()
+        self._paid_ms = {} if seen_at_ms is None else dict.fromkeys(costing, seen_at_ms)
 
     def forget(self, instance_id: str) -> None:
         self._free_ms.pop(instance_id, None)
@@ -48,7 +54,9 @@ class Sightings:
         """It costs nothing any more; when that began is known if it is on record already."""
         if instance.billed_from_ms is None or instance.billed_to_ms is not None:
             return instance
-        ended_ms = _middle(self._paid_ms.get(instance.id), now_ms)
+        paid_ms = self._paid_ms.get(instance.id)
+        # While nobody looked for long, it has ended itself: it does when it does not see its control plane.
+        ended_ms = _middle(paid_ms, now_ms if paid_ms is None else min(now_ms, paid_ms + LONGEST_UNSEEN_MS))
         return replace(instance, billed_to_ms=max(ended_ms, instance.billed_from_ms))
 
 

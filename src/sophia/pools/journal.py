@@ -31,6 +31,18 @@ SHOWN_STATES = ("requested", "booting", "ready", "working", "draining", "termina
 _encode = msgspec.json.Encoder()
 
 
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What the last manager left behind."""
+
+    instances: list[Instance]
+    """Live ones of the ledger, and those that the last snapshot shows as terminated."""
+    everything: list[Instance]
+    """All that the ledger has: they cost something."""
+    cordoned: frozenset[str]
+    seen_at_ms: int | None
+    """When it last looked, about."""
+
+
 class Journal:
     """What was told already is not told again; what could not be told is told later."""
 
@@ -46,31 +58,41 @@ class Journal:
         self._snapshot: tuple[PoolStatus, ...] | None = None
         self._snapshot_at_s = 0.0
 
-    async def load(self) -> tuple[list[Instance], list[Instance]]:
-        """Live instances of the ledger with those that the last snapshot shows as terminated; and all that the ledger
-        has, since they cost something. Raises ``Unavailable``."""
+    async def load(self) -> Kept:
+        """Raises ``Unavailable``."""
         async with _bounded("the ledger"):
             everything = await self._ledger.instances(live_only=False)
         instances = [one for one in everything if one.state is not InstanceState.TERMINATED]
         live = {one.id for one in instances}
-        instances += [one for one in await self._shown_as_terminated() if one.id not in live]
+        snapshot = await self._last_snapshot()
+        shown = () if snapshot is None else snapshot.pools
+        instances += [
+            one
+            for pool in shown
+            for one in pool.instances
+            if one.state is InstanceState.TERMINATED and one.id not in live
+        ]
         for one in instances:
             self._shown[one.id] = (shown_state(one), one.busy)
             self._recorded[one.id] = _recorded_form(one)
         self._snapshot = None
-        return instances, everything
+        return Kept(
+            instances=instances,
+            everything=everything,
+            cordoned=frozenset(pool.name for pool in shown if pool.cordoned),
+            seen_at_ms=None if snapshot is None else snapshot.at_ms,
+        )
 
-    async def _shown_as_terminated(self) -> list[Instance]:
+    async def _last_snapshot(self) -> PoolsSnapshot | None:
         async with _bounded("the event log"):
             body = await self._events.snapshot(SNAPSHOT)
         if body is None:
-            return []
+            return None
         try:
-            snapshot = msgspec.json.decode(body, type=PoolsSnapshot)
+            return msgspec.json.decode(body, type=PoolsSnapshot)
         except msgspec.DecodeError as error:
             log.warning("the snapshot of another version is not taken over: %s", error)
-            return []
-        return [one for pool in snapshot.pools for one in pool.instances if one.state is InstanceState.TERMINATED]
+            return None
 
     async def record_intent(self, instance: Instance) -> None:
         """Keep and publish what is about to be launched. Raises when it is not recorded: nothing may be launched then."""

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Mapping
 from msgspec.structs import replace
 
 from sophia.decisions.plan_scale import plan_scale
+from sophia.decisions.scaling.history import History
 from sophia.decisions.windows import bounds_at
 from sophia.events.base import EventLog
 from sophia.nouns.clock import Clock
@@ -20,6 +21,7 @@ from sophia.pools.act import Actor
 from sophia.pools.breakers import Breakers
 from sophia.pools.journal import Journal
 from sophia.pools.observe import Observation, demand_for, observe
+from sophia.pools.orders import OrderDesk
 from sophia.pools.pace import Pace
 from sophia.pools.reaper import Reaper
 from sophia.pools.roster import Roster
@@ -79,8 +81,10 @@ class PoolManager:
             chance,
             settings.models,
         )
+        self._desk = OrderDesk(self._pools, providers, self._roster, self._actor, events, clock)
         self._reaper = Reaper(self._pools, providers, ledger, clock, settings.pools_loop.reap_every_s)
         self._paces = {name: Pace() for name in self._pools}
+        self._histories = {name: History(spec.scaling) for name, spec in self._pools.items()}
         self._loaded = False
         self._rest_s = 0.0
         """How long nothing is expected to change by itself."""
@@ -117,13 +121,15 @@ class PoolManager:
     async def tick(self) -> None:
         """One pass over all pools. Raises ``Unavailable`` while the ledger cannot be read for the first time."""
         if not self._loaded:
-            current, everything = await self._journal.load()
-            self._roster.load(current)
-            self._spending.load(everything)
+            kept = await self._journal.load()
+            self._roster.load(kept.instances, kept.seen_at_ms)
+            self._spending.load(kept.everything)
+            self._desk.open(kept.cordoned)
             self._loaded = True
         seen = await observe(self._queue, self._providers, self._clock)
         await self._take_in(seen)
         await self._actor.deliver_again()
+        await self._desk.carry_out()
         async with asyncio.TaskGroup() as group:
             looks = [group.create_task(self._look_after(name, spec, seen)) for name, spec in self._pools.items()]
         statuses = [look.result() for look in looks]
@@ -206,7 +212,8 @@ class PoolManager:
                     ],
                 },
             )
-            await self._actor.carry_out(name, spec, plan.actions)
+            allowed = [one for one in plan.actions if one.verb != "launch" or name not in self._desk.cordoned]
+            await self._actor.carry_out(name, spec, allowed)
         return self._status(name, spec, seen, plan, demand)
 
     def _provider_of(self, pool: str) -> Provider:
@@ -224,6 +231,8 @@ class PoolManager:
         bounds = bounds_at(spec, seen.at_ms)
         paused = self._breakers.paused(name, spec.provider) or self._spending.exhausted(name, spec, seen.at_ms)
         reason = plan.reason if plan else f"provider {spec.provider} is not set up here"
+        if name in self._desk.cordoned:
+            paused = "cordoned: nothing is launched"
         spent = self._spending.of(name, seen.at_ms)
         return PoolStatus(
             name=name,
@@ -237,6 +246,7 @@ class PoolManager:
             waiting=demand.waiting,
             running=demand.running,
             instances=tuple(one for one in self._roster.everyone() if one.pool == name),
+            cordoned=name in self._desk.cordoned,
             usd_per_hour=round(spent.per_hour, 6),
             spent_usd_today=round(spent.today, 6),
             spent_usd_month=round(spent.month, 6),

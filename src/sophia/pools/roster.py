@@ -52,13 +52,15 @@ class Roster:
         self._missing_since_ms: dict[str, int] = {}
         self._done: dict[str, int] = {}
 
-    def load(self, instances: Iterable[Instance]) -> None:
-        """Start anew from what was recorded. While nobody listened, silence meant nothing."""
+    def load(self, instances: Iterable[Instance], seen_at_ms: int | None = None) -> None:
+        """Start anew from what was recorded, and was last seen at that moment. While nobody listened, silence meant
+        nothing."""
+        instances = list(instances)
         self._instances = {one.id: replace(one, silent_since_ms=None, busy=None) for one in instances}
         self._missing.clear()
         self._missing_since_ms.clear()
         self._ill_since_ms.clear()
-        self._billing.clear()
+        self._billing.resume((one.id for one in instances if one.billed_from_ms is not None), seen_at_ms)
         self._terminated_at_ms.clear()
         self._done.clear()
 
@@ -179,6 +181,8 @@ class Roster:
 
     def _judge(self, instance: Instance, machine: Machine, seen: Observation, findings: Findings) -> None:
         """Whether a listed machine is to go for what its provider says of it, or because its worker has left."""
+        if not any(self._wanted(provider, instance.pool) for provider in seen.machines):
+            return
         if machine.state == "lost":
             findings.lost.append((instance, f"taken away by {self._pools[instance.pool].provider}"))
             return

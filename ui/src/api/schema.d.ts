@@ -200,6 +200,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/pools/{pool}/orders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Drain, terminate or launch an instance, cordon a pool
+         * @description For operators. The pool manager carries it out, or answers why not. A cordoned pool launches nothing until it is uncordoned.
+         */
+        post: operations["orderPool"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/queue": {
         parameters: {
             query?: never;
@@ -754,6 +774,31 @@ export interface components {
             /** Format: date-time */
             set_aside_at: string;
             stream: string;
+        };
+        /**
+         * PoolOrderRequest
+         * @description What the pool manager shall do.
+         */
+        PoolOrderRequest: {
+            /**
+             * @description Only say what would be done, and at which price.
+             * @default false
+             */
+            dry_run?: boolean;
+            /**
+             * @description For `drain` and `terminate`.
+             * @default null
+             */
+            instance?: string | null;
+            /** @enum {unknown} */
+            verb: "cordon" | "drain" | "launch" | "terminate" | "uncordon";
+        };
+        /** PoolOrderView */
+        PoolOrderView: {
+            dry_run: boolean;
+            /** @description What was done, or why not. */
+            message: string;
+            ok: boolean;
         };
         /** PoolsView */
         PoolsView: {
@@ -1637,6 +1682,95 @@ export interface operations {
             };
             /** @description Unauthorized */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    orderPool: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                pool: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PoolOrderRequest"];
+            };
+        };
+        responses: {
+            /** @description What the pool manager says */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PoolOrderView"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
