@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import random
 import shutil
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from soak import platform_run, pools_run, queue_run
+from soak import kills_run, platform_run, pools_run, queue_run, wipe_run
 from soak.engines import ENGINES
+from soak.stage import Orders, Outcome, Say
 
-SCENARIOS = ("queue", "platform", "pools")
+QUEUE_SCENARIOS: dict[str, Callable[[Orders, Say], Awaitable[Outcome]]] = {
+    "queue": queue_run.run,
+    "wipe": wipe_run.run,
+    "kills": kills_run.run,
+}
+SCENARIOS = (*QUEUE_SCENARIOS, "platform", "pools")
 QUICK_TASKS, QUICK_S = 1_000, 40.0
 QUICK_PLATFORM_TASKS = 60
 QUICK_POOLS = 40
+SHORT_TASKS, SHORT_S = 500, 34.0
+WIPE_TASKS, WIPE_S = 1_000, 12.0
+KILLS_TASKS, KILLS_S = 2_000, 40.0
 
 
 def main() -> int:
@@ -29,22 +40,28 @@ def main() -> int:
     parser.add_argument("--platform-tasks", type=int, default=400, help="of the platform's  [default: 400]")
     parser.add_argument("--minutes", type=float, default=6.0, help="over which tasks are submitted  [default: 6]")
     parser.add_argument("--seed", type=int, help="[default: a new one]")
-    parser.add_argument("--engine", choices=sorted(ENGINES), default="redis")
+    parser.add_argument("--engine", choices=sorted(ENGINES), help="[default: one after the other]")
     parser.add_argument("--scenario", choices=SCENARIOS, action="append", help="[default: all]")
     parser.add_argument(
         "--quick",
         action="store_true",
-        help=f"{QUICK_TASKS} tasks, {QUICK_PLATFORM_TASKS} of the platform, 40 s",
+        help=f"{QUICK_TASKS} tasks in {QUICK_S:g} s, {QUICK_PLATFORM_TASKS} of the platform",
+    )
+    parser.add_argument(
+        "--short",
+        action="store_true",
+        help=f"only the queue's scenario, {SHORT_TASKS} tasks, one fault of each kind, all engines at once",
     )
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)
     if options.quick:
         options.tasks, options.minutes, options.platform_tasks = QUICK_TASKS, QUICK_S / 60, QUICK_PLATFORM_TASKS
-    print(f"seed {seed}; again: python -m soak --seed {seed} {_arguments(options)}", flush=True)
+    if options.short:
+        options.tasks, options.minutes, options.scenario = SHORT_TASKS, SHORT_S / 60, ["queue"]
+    print(f'seed {seed}; again: make soak SOAK="--seed {seed} {_arguments(options)}"', flush=True)
     folder = Path(tempfile.mkdtemp(prefix="sophia-soak-"))
-    found: list[str] = []
-    for scenario in options.scenario or SCENARIOS:
-        found += [f"{scenario}: {each}" for each in _run(scenario, seed, options, folder / scenario)]
+    logging.basicConfig(filename=folder / "soak.log", level=logging.INFO)
+    found = _run_all(seed, options, folder)
     for each in found:
         print(f"WRONG  {each}")
     if found:
@@ -55,24 +72,72 @@ def main() -> int:
     return 0
 
 
-def _run(scenario: str, seed: int, options: argparse.Namespace, folder: Path) -> list[str]:
-    folder.mkdir()
-    say = platform_run.timed(lambda line: print(f"{scenario:8} {line}", flush=True))
+def _run_all(seed: int, options: argparse.Namespace, folder: Path) -> list[str]:
+    engines = [options.engine] if options.engine else sorted(ENGINES, reverse=True)
+    if options.short:
+        return asyncio.run(_at_once("queue", engines, seed, options, folder))
+    found: list[str] = []
+    for scenario in options.scenario or SCENARIOS:
+        if scenario in QUEUE_SCENARIOS:
+            for engine in engines:
+                found += asyncio.run(_run_queue(scenario, engine, seed, options, folder))
+        else:
+            found += _run_other(scenario, seed, options, folder)
+    return found
+
+
+async def _at_once(
+    scenario: str, engines: Sequence[str], seed: int, options: argparse.Namespace, folder: Path
+) -> list[str]:
+    runs = [_run_queue(scenario, engine, seed, options, folder) for engine in engines]
+    return [each for found in await asyncio.gather(*runs) for each in found]
+
+
+async def _run_queue(scenario: str, engine: str, seed: int, options: argparse.Namespace, folder: Path) -> list[str]:
+    name = f"{scenario} {engine}"
+    place, say = _prepared(name, folder)
     try:
-        if scenario == "pools":
-            return pools_run.run(seed, QUICK_POOLS if options.quick else pools_run.SCENARIOS, folder, say)
-        if scenario == "platform":
-            every_s = 3.0 if options.quick else 5.0
-            return asyncio.run(platform_run.run(seed, options.platform_tasks, every_s, folder, say))
-        orders = queue_run.Orders(
-            seed=seed, tasks=options.tasks, over_s=options.minutes * 60, engine=options.engine, folder=folder
-        )
-        outcome = asyncio.run(queue_run.run(orders, say))
+        outcome = await QUEUE_SCENARIOS[scenario](_orders(scenario, engine, seed, options, place), say)
     except Exception as error:  # noqa: BLE001 - whatever ended it, the seed and the logs are what helps
-        return [f"the run broke off: {_words(error)}"]
+        return _found(name, [f"the run broke off: {_words(error)}"], say)
     for line in outcome.summary:
         say(line)
-    return outcome.problems
+    return _found(name, outcome.problems, say)
+
+
+def _run_other(scenario: str, seed: int, options: argparse.Namespace, folder: Path) -> list[str]:
+    place, say = _prepared(scenario, folder)
+    try:
+        if scenario == "pools":
+            found = pools_run.run(seed, QUICK_POOLS if options.quick else pools_run.SCENARIOS, place, say)
+        else:
+            every_s = 3.0 if options.quick else 5.0
+            found = asyncio.run(platform_run.run(seed, options.platform_tasks, every_s, place, say))
+    except Exception as error:  # noqa: BLE001 - as above
+        found = [f"the run broke off: {_words(error)}"]
+    return _found(scenario, found, say)
+
+
+def _prepared(name: str, folder: Path) -> tuple[Path, Say]:
+    place = folder / name.replace(" ", "-")
+    place.mkdir()
+    return place, platform_run.timed(lambda line: print(f"{name:15} {line}", flush=True))
+
+
+def _found(name: str, problems: list[str], say: Say) -> list[str]:
+    say(f"{len(problems)} findings" if problems else "as it must be")
+    return [f"{name}: {each}" for each in problems]
+
+
+def _orders(scenario: str, engine: str, seed: int, options: argparse.Namespace, folder: Path) -> Orders:
+    tasks, over_s, workers = {
+        "queue": (options.tasks, options.minutes * 60, 3),
+        "wipe": (WIPE_TASKS, WIPE_S, 3),
+        "kills": (KILLS_TASKS, KILLS_S, 1),
+    }[scenario]
+    return Orders(
+        seed=seed, tasks=tasks, over_s=over_s, engine=engine, folder=folder, workers=workers, less=options.short
+    )
 
 
 def _words(error: BaseException) -> str:
@@ -82,9 +147,11 @@ def _words(error: BaseException) -> str:
 
 
 def _arguments(options: argparse.Namespace) -> str:
+    engine = [f"--engine {options.engine}"] if options.engine else []
+    if options.short:
+        return " ".join(["--short", *engine])
     words = ["--quick"] if options.quick else [f"--tasks {options.tasks}", f"--minutes {options.minutes:g}"]
-    words += [f"--engine {options.engine}"] if options.engine != "redis" else []
-    return " ".join([*words, *(f"--scenario {each}" for each in options.scenario or ())])
+    return " ".join([*words, *engine, *(f"--scenario {each}" for each in options.scenario or ())])
 
 
 if __name__ == "__main__":

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import signal
 import time
 from collections.abc import Callable, Coroutine
 
+from soak.accounts import RUSH_RESERVATION, RUSH_ROOM, RUSH_SIZE, RUSH_TENANT
 from soak.engines import Engine
 from soak.fleet import Member
-from sophia.nouns.errors import SophiaError, StorageFull
+from soak.traffic import patiently
+from sophia.nouns.errors import BudgetExceeded, SophiaError
+from sophia.nouns.task import Task
 from sophia.queue.base import TaskQueue
 from tests.support.fault_proxy import FaultProxy
 from tests.support.tasks import make_task
@@ -22,6 +26,7 @@ DISK_FULL_S = 2.0
 SLOW_LINK_S = 3.0
 
 PROBE_TENANT = "probe"
+TOMORROW_MS = 86_400_000
 
 Say = Callable[[str], None]
 Fault = Callable[[], Coroutine[None, None, None]]
@@ -40,6 +45,7 @@ class Chaos:
         proxies: list[FaultProxy],
         queue: TaskQueue,
         lease_s: float,
+        less: bool,
         say: Say,
     ) -> None:
         self._chance = chance
@@ -50,29 +56,35 @@ class Chaos:
         self._queue = queue
         self.probes: list[str] = []
         """Tasks that only asked whether the queue accepts any."""
+        self.problems: list[str] = []
         self._lease_s = lease_s
         self._say = say
-        self._faults: list[Fault] = [
-            self.kill_a_worker,
-            self.stop_a_worker,
-            self.drain_a_worker,
-            self.kill_the_server,
-            self.cut_connections,
-            self.slow_connections,
-            self.stall_connections,
-            self.kill_the_leader,
-            self.stop_the_leader,
+        # Those of a line are much alike, and long: one of them is enough where there is little time.
+        self._kinds: list[list[Fault]] = [
+            [self.kill_a_worker],
+            [self.stop_a_worker, self.stall_connections],
+            [self.kill_the_leader, self.stop_the_leader],
+            [self.drain_a_worker],
+            [self.kill_the_server],
+            [self.rush_on_a_budget],
+            [self.cut_connections],
+            [self.slow_connections],
         ]
         if engine.can_fill_disk:
-            self._faults.append(self.fill_the_disk)
+            self._kinds.append([self.fill_the_disk])
+        else:
+            say("filling a disk is left out: it needs root and the right to mount one of its own")
+        self._less = less
 
     def round(self) -> list[Fault]:
         """Every fault once, in an order of its own."""
-        return self._chance.sample(self._faults, len(self._faults))
+        faults = [fault for kind in self._kinds for fault in ([self._chance.choice(kind)] if self._less else kind)]
+        return self._chance.sample(faults, len(faults))
 
     def another(self) -> Fault:
         frequent = [self.kill_a_worker, self.stop_a_worker, self.kill_the_server, self.cut_connections]
-        return self._chance.choice([*self._faults, *frequent])
+        again = [fault for kind in self._kinds for fault in kind if fault != self.rush_on_a_budget]
+        return self._chance.choice([*again, *frequent])
 
     async def reported(self, worker: Member) -> None:
         """Returns once it is at work, and so listens to signals."""
@@ -188,7 +200,7 @@ class Chaos:
         self._say("disk full")
         await self._engine.fill_disk()
         try:
-            await eventually(lambda: self._refused(StorageFull), 20)
+            await eventually(lambda: self._refused(*self._engine.full_disk_says), 20)
             self._say("submissions are refused")
             await settle_for(DISK_FULL_S)
         finally:
@@ -196,9 +208,34 @@ class Chaos:
         await eventually(self._accepted, 20)
         self._say("submissions are accepted again")
 
-    async def _refused(self, why: type[SophiaError]) -> bool:
+    async def rush_on_a_budget(self) -> None:
+        """Many at once on a budget that has room for some, while the server is killed and nobody knows what became of
+        a submission without an answer: that many are admitted."""
+        self._say(f"{RUSH_SIZE} submissions at once on a budget for {RUSH_ROOM}")
+        now_ms = time.time_ns() // 1_000_000
+        tasks = [
+            make_task(
+                tenant=RUSH_TENANT, submitted_at_ms=now_ms, run_at_ms=now_ms + TOMORROW_MS, reserved=RUSH_RESERVATION
+            )
+            for _ in range(RUSH_SIZE)
+        ]
+        self.probes += [task.id for task in tasks]
+        asked = asyncio.gather(*(self._admitted(task) for task in tasks))
+        await self.kill_the_server()
+        admitted = sum(await asked)
+        if admitted != RUSH_ROOM:
+            self.problems.append(f"{admitted} tasks were admitted to a budget for {RUSH_ROOM}")
+
+    async def _admitted(self, task: Task) -> bool:
+        try:
+            await patiently(lambda: self._queue.submit([task]))
+        except BudgetExceeded:
+            return False
+        return True
+
+    async def _refused(self, *why: type[SophiaError]) -> bool:
         # Due tomorrow, so that it is in nobody's way until it is cancelled.
-        task = make_task(tenant=PROBE_TENANT, run_at_ms=time.time_ns() // 1_000_000 + 86_400_000)
+        task = make_task(tenant=PROBE_TENANT, run_at_ms=time.time_ns() // 1_000_000 + TOMORROW_MS)
         self.probes.append(task.id)
         try:
             await self._queue.submit([task])
@@ -213,4 +250,4 @@ class Chaos:
 
     async def cancel_probes(self) -> None:
         for task_id in self.probes:
-            await self._queue.cancel(task_id, "only a probe")
+            await patiently(lambda i=task_id: self._queue.cancel(i, "only a probe"))  # type: ignore[misc]

@@ -11,12 +11,14 @@ from typing import Any
 from soak.journal import Journal
 from soak.plan import NANO_USD_PER_TOKEN, Fate, Orders, orders_of, tokens_of
 from sophia.inference.base import ChatAnswer, ChatDelta, EmbeddingAnswer, ModelCard, Reply
-from sophia.nouns.errors import InvalidInput, Unavailable
+from sophia.nouns.errors import InvalidInput, RateLimited, Unavailable
 from sophia.nouns.payloads import LightAnswer
 from sophia.nouns.usage import Usage
 from sophia.worker.context import Handler, TaskContext
+from tests.support.waiting import eventually
 
 FOREVER_S = 3_600.0
+POSTPONED_S = 25.0
 USD_PER_1K = NANO_USD_PER_TOKEN * 1_000 / 1_000_000_000
 CARD = ModelCard(
     id="abacus",
@@ -58,14 +60,14 @@ class Abacus:
         """Nothing is open."""
 
 
-def handler(journal: Journal, mended: Path) -> Handler:
-    """``mended``: a file whose presence makes hopeless tasks succeed."""
+def handler(journal: Journal, mended: Path, released: Path) -> Handler:
+    """``mended``, ``released``: files whose presence makes hopeless tasks succeed and held ones go on."""
 
     async def run(context: TaskContext, payload: Any) -> LightAnswer:
         orders = orders_of(payload)
         journal.write(orders.number, context.attempt, "begin")
         try:
-            await _work(context, orders, mended)
+            await _work(context, orders, mended, released)
         except asyncio.CancelledError:
             journal.write(orders.number, context.attempt, "stopped")
             raise
@@ -84,13 +86,17 @@ def result_text(number: int, attempt: int, pid: int) -> str:
     return f"task {number} attempt {attempt} process {pid}"
 
 
-async def _work(context: TaskContext, orders: Orders, mended: Path) -> None:
+async def _work(context: TaskContext, orders: Orders, mended: Path, released: Path) -> None:
     read, written = tokens_of(orders.number, context.attempt)
     # Every third shows its output while it comes: an event of the running attempt.
     await context.chat([{"content": f"{read} {written}"}], show=orders.number % 3 == 0)
     await asyncio.sleep(orders.work_ms / 1000)
     if orders.fate in (Fate.CANCELLED, Fate.SLOW):
         await asyncio.sleep(FOREVER_S)
+    if orders.fate is Fate.HELD:
+        await eventually(released.exists, FOREVER_S)
+    if orders.fate is Fate.POSTPONED and context.attempt == 1:
+        raise RateLimited("later", retry_after_s=POSTPONED_S)
     if orders.fate is Fate.REFUSED:
         raise InvalidInput("this will never work")
     if orders.fate is Fate.BUG:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from sophia.nouns.task import Priority, Route, Target, Task, TaskState
+from soak.accounts import BUDGETED, RESERVATION
+from sophia.nouns.task import Durability, Priority, Route, Target, Task, TaskState
 
 STREAMS = ("planning", "coding", "embedding", "research", "light")
 TENANTS = ("acme", "zeta", "initech", "default")
@@ -35,6 +37,10 @@ class Fate(StrEnum):
     """Runs until a user cancels it, who does so whatever its state is."""
     LATE = "late"
     """Cannot start before its deadline."""
+    HELD = "held"
+    """Runs until the run lets it go on."""
+    POSTPONED = "postponed"
+    """Is told by its model, at first, to come again after a while."""
 
 
 WEIGHTS = {
@@ -49,6 +55,16 @@ WEIGHTS = {
     Fate.CANCELLED: 7,
     Fate.LATE: 3,
 }
+SHORT_TASKS = {Fate.SUCCEEDS: 1}
+ALL_SUCCEED = {
+    Fate.SUCCEEDS: 60,
+    Fate.FLAKY: 10,
+    Fate.SCHEDULED: 10,
+    Fate.TWICE: 10,
+    Fate.POSTPONED: 7,
+    # Of a thousand tasks, more than all workers have slots: in the end the others wait for them.
+    Fate.HELD: 7,
+}
 ENDS = {
     Fate.SUCCEEDS: (TaskState.SUCCEEDED, None),
     Fate.FLAKY: (TaskState.SUCCEEDED, None),
@@ -60,6 +76,8 @@ ENDS = {
     Fate.HOPELESS: (TaskState.DEAD, {"unavailable", "worker_lost"}),
     Fate.CANCELLED: (TaskState.CANCELLED, {"cancelled"}),
     Fate.LATE: (TaskState.FAILED, {"deadline_exceeded"}),
+    Fate.HELD: (TaskState.SUCCEEDED, None),
+    Fate.POSTPONED: (TaskState.SUCCEEDED, None),
 }
 
 
@@ -84,6 +102,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     failures: int
     """Attempts that fail before one succeeds."""
     cancel_after_s: float
+    later_ms: int = 0
+    """From its submission to when it becomes due."""
 
     @property
     def end(self) -> TaskState:
@@ -97,9 +117,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def task_id(self) -> str:
         return f"{self.number:032x}"
 
-    def task(self, now_ms: int, *, task_id: str | None = None) -> Task:
+    def task(self, now_ms: int, durability: Durability, *, task_id: str | None = None) -> Task:
         orders = Orders(number=self.number, fate=self.fate, work_ms=self.work_ms, failures=self.failures)
-        later = {Fate.SCHEDULED: 2_000, Fate.LATE: 3_000}.get(self.fate)
         return Task(
             id=task_id or self.task_id,
             type="light",
@@ -108,17 +127,19 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             submitted_at_ms=now_ms,
             tenant=self.tenant,
             priority=self.priority,
-            run_at_ms=None if later is None else now_ms + later,
+            run_at_ms=now_ms + self.later_ms if self.later_ms else None,
             deadline_at_ms=now_ms + 1_000 if self.fate is Fate.LATE else None,
             timeout_s=0.3 if self.fate is Fate.SLOW else 600.0,
             max_attempts=2 if self.fate is Fate.HOPELESS else MANY_ATTEMPTS,
             idempotency_key=f"key-{self.number}" if self.fate is Fate.TWICE else None,
+            reserved=RESERVATION if self.tenant in BUDGETED else None,
+            durability=durability,
         )
 
 
-def make_plan(seed: int, count: int) -> list[Job]:
+def make_plan(seed: int, count: int, weights: Mapping[Fate, int] = WEIGHTS) -> list[Job]:
     chance = random.Random(seed)
-    fates = chance.choices(list(WEIGHTS), list(WEIGHTS.values()), k=count)
+    fates = chance.choices(list(weights), list(weights.values()), k=count)
     return [_job(chance, number, fate) for number, fate in enumerate(fates, 1)]
 
 
@@ -134,6 +155,7 @@ def _job(chance: random.Random, number: int, fate: Fate) -> Job:
         work_ms=chance.randint(6_000, 12_000) if long else int(chance.expovariate(1 / 40)),
         failures=chance.randint(1, 3) if fate is Fate.FLAKY else 0,
         cancel_after_s=chance.uniform(0, 2),
+        later_ms={Fate.SCHEDULED: 2_000, Fate.LATE: 3_000}.get(fate, 0),
     )
 
 

@@ -23,6 +23,9 @@ class Facts(msgspec.Struct, kw_only=True):
     """Kinds of the final events seen, by task id."""
     usage: Usage
     """The ledger's sums over all tenants and days."""
+    queue_was_lost: bool = False
+    """With it went its event log and what it had not yet told the ledger: attempts that nobody knows of may have run,
+    and their numbers are given again."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,10 +49,12 @@ def problems(facts: Facts) -> list[Problem]:
             continue
         words = [
             *_end(job, record),
-            *_attempts(record),
-            *_runs(job, record, by_task[job.number]),
-            *_events(record, facts.final_events.get(job.task_id, ())),
+            *_attempts(record, gaps=facts.queue_was_lost),
+            *_commits(job, record, by_task[job.number]),
         ]
+        if not facts.queue_was_lost:
+            words += _runs(record, by_task[job.number])
+            words += _events(record, facts.final_events.get(job.task_id, ()))
         found += [Problem(what=each, task_id=job.task_id) for each in words]
     return [*found, *_sums(facts)]
 
@@ -64,10 +69,10 @@ def _end(job: Job, record: TaskRecord) -> list[str]:
     return []
 
 
-def _attempts(record: TaskRecord) -> list[str]:
+def _attempts(record: TaskRecord, *, gaps: bool) -> list[str]:
     wrong = []
     numbers = [attempt.number for attempt in record.attempts]
-    if numbers != list(range(1, len(numbers) + 1)):
+    if numbers != (sorted(set(numbers)) if gaps else list(range(1, len(numbers) + 1))):
         wrong.append(f"attempts are numbered {numbers}")
     outcomes = [attempt.outcome for attempt in record.attempts]
     results = outcomes.count(AttemptOutcome.SUCCEEDED)
@@ -76,30 +81,36 @@ def _attempts(record: TaskRecord) -> list[str]:
     return wrong
 
 
-def _runs(job: Job, record: TaskRecord, entries: Sequence[Entry]) -> list[str]:
-    """The journal of the handlers agrees with the queue's history."""
+def _runs(record: TaskRecord, entries: Sequence[Entry]) -> list[str]:
+    """What ran is what the queue's history has."""
     wrong = []
     begun = [entry.attempt for entry in entries if entry.what == "begin"]
     if len(begun) != len(set(begun)):
         wrong.append(f"an attempt ran twice: {sorted(begun)}")
     if begun and max(begun) > len(record.attempts):
         wrong.append(f"attempt {max(begun)} ran, but its history has {len(record.attempts)}")
-    ended = {entry.attempt: entry for entry in entries if entry.what in ("result", "error")}
+    return wrong
+
+
+def _commits(job: Job, record: TaskRecord, entries: Sequence[Entry]) -> list[str]:
+    """What the queue has of an attempt is what its handler came to."""
+    wrong = []
     for attempt in record.attempts:
-        entry = ended.get(attempt.number)
-        wrong += _spent(job, attempt, entry)
+        ends = [entry for entry in entries if entry.attempt == attempt.number and entry.what in ("result", "error")]
+        wrong += _spent(job, attempt, ends)
         if attempt.outcome is AttemptOutcome.SUCCEEDED:
-            if entry is None or entry.what != "result":
+            results = [result_text(job.number, e.attempt, e.pid) for e in ends if e.what == "result"]
+            if not results:
                 wrong.append(f"attempt {attempt.number} was committed without a result of its handler")
-            elif record.result["text"] != result_text(job.number, attempt.number, entry.pid):
+            elif record.result["text"] not in results:
                 wrong.append(f"its result {record.result!r} is not that of attempt {attempt.number}")
     return wrong
 
 
-def _spent(job: Job, attempt: Attempt, entry: Entry | None) -> list[str]:
+def _spent(job: Job, attempt: Attempt, ends: Sequence[Entry]) -> list[str]:
     """Whose handler came to its end was charged what its model call cost; a lost attempt told nobody what it spent."""
     by_handler = attempt.outcome in (AttemptOutcome.SUCCEEDED, AttemptOutcome.FAILED, AttemptOutcome.RETRYING)
-    if entry is None or not by_handler:
+    if not ends or not by_handler:
         return []
     cost = cost_of(job.number, attempt.number)
     if attempt.usage.cost_nano_usd != cost:

@@ -37,7 +37,7 @@ class SteppingClock(SystemClock):
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    for name in ("--config", "--data-dir", "--journal", "--mended"):
+    for name in ("--config", "--data-dir", "--journal", "--mended", "--released"):
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--id", required=True)
     parser.add_argument("--clock-seed", type=int, required=True)
@@ -55,7 +55,7 @@ def main() -> int:
                 queue=backbone.work,
                 models=Abacus(),
                 settings=loaded.settings,
-                handlers={"light": handler(Journal(options.journal), options.mended)},
+                handlers={"light": handler(Journal(options.journal), options.mended, options.released)},
                 clock=SteppingClock(options.clock_seed),
                 drain_s=DRAIN_S,
                 packing=build.packing(loaded, objects),

@@ -10,10 +10,10 @@ import pytest
 
 from soak.handlers import result_text
 from soak.journal import Entry
-from soak.plan import ENDS, Fate, Job, cost_of, make_plan, tokens_of
+from soak.plan import ENDS, WEIGHTS, Fate, Job, cost_of, make_plan, tokens_of
 from soak.verify import Facts, problems
 from sophia.nouns.errors import ErrorInfo
-from sophia.nouns.task import Attempt, AttemptOutcome, Priority, TaskRecord, TaskState
+from sophia.nouns.task import Attempt, AttemptOutcome, Durability, Priority, TaskRecord, TaskState
 from sophia.nouns.usage import Usage
 
 
@@ -41,7 +41,7 @@ def good() -> Facts:
     """A task whose first attempt was lost: its worker came to an end all the same, and was refused."""
     attempts = (attempt(1, AttemptOutcome.LOST), attempt(2, AttemptOutcome.SUCCEEDED))
     record = TaskRecord(
-        task=job().task(1_000),
+        task=job().task(1_000, Durability.QUEUE),
         state=TaskState.SUCCEEDED,
         attempts=attempts,
         updated_at_ms=9,
@@ -133,10 +133,21 @@ def test_what_is_wrong_is_said(break_it: Callable[[Facts], None], said: str) -> 
     assert said in words(facts)
 
 
+def test_a_lost_queue_may_have_lost_attempts_and_events_but_no_result() -> None:
+    facts = good()
+    facts.queue_was_lost = True
+    # The first attempt's number was given a second time; the log of events is gone.
+    run_an_attempt_twice(facts)
+    facts.final_events = {}
+    assert problems(facts) == []
+    commit_another_result(facts)
+    assert "not that of attempt 2" in words(facts)
+
+
 def test_a_plan_follows_from_its_seed_and_has_every_end() -> None:
     plan = make_plan(7, 2_000)
     assert plan == make_plan(7, 2_000)
     assert plan != make_plan(8, 2_000)
-    assert {one.fate for one in plan} == set(Fate)
+    assert {one.fate for one in plan} == set(WEIGHTS)
     assert len({one.task_id for one in plan}) == 2_000
     assert set(ENDS) == set(Fate)
