@@ -10,6 +10,8 @@ from typing import Any
 from bench.peers.base import BULK, Peer
 
 PATIENCE_S = 120.0
+WARM = 20
+"""Tasks before the clock starts."""
 LOOK = 500
 """Results looked at in one go."""
 
@@ -29,7 +31,7 @@ async def wait_done(peer: Peer, ids: list[str], patience_s: float = PATIENCE_S, 
             await asyncio.sleep(pause_s)
 
 
-async def throughput(peer: Peer, *, n: int, warm: int = 20, most_s: float = 0.0) -> dict[str, Any]:
+async def throughput(peer: Peer, *, n: int, warm: int = WARM, most_s: float = 0.0) -> dict[str, Any]:
     """First submission to last readable result. ``most_s``: fewer tasks for a queue that would take longer."""
     probe = await peer.submit(["warm"] * warm)
     await wait_done(peer, probe)
@@ -38,14 +40,15 @@ async def throughput(peer: Peer, *, n: int, warm: int = 20, most_s: float = 0.0)
         await wait_done(peer, await peer.submit(["probe"] * 300))
         rate = 300 / (time.perf_counter() - started)
         n = max(500, min(n, int(rate * most_s)))
-    started = time.perf_counter()
+    started, cpu_s = time.perf_counter(), time.process_time()
     ids = []
     for at in range(0, n, 4 * BULK):
         ids += await peer.submit(["x"] * min(4 * BULK, n - at))
     submitted_s = time.perf_counter() - started
     await wait_done(peer, ids)
     seconds = time.perf_counter() - started
-    return {"n": n, "seconds": seconds, "submitted_s": submitted_s, "per_s": n / seconds}
+    client_us = 1e6 * (time.process_time() - cpu_s) / n
+    return {"n": n, "seconds": seconds, "submitted_s": submitted_s, "per_s": n / seconds, "client_us": client_us}
 
 
 async def latency(peer: Peer, *, n: int, pause_s: float = 0.01) -> dict[str, Any]:

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from bench.rounds import Results
-from bench.subjects import OURS, PEERS, SWITCHED_OFF
-
-TWO = "Sophia, two workers"
+from bench.rounds import TWO, Results
+from bench.subjects import JETSTREAM, OURS, PEERS, SWITCHED_OFF, WORK_MS
 
 
 def document(results: Results) -> str:
-    parts = [_head(results), _throughput(results), _submission(results), _latency(results), _rest(results)]
+    parts = [
+        _head(results),
+        _throughput(results),
+        _scaling(results),
+        _submission(results),
+        _latency(results),
+        _rest(results),
+    ]
     parts += [_promises(results), _gateway(results), _failures(results), METHOD]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -31,7 +36,7 @@ def _head(results: Results) -> str:
 
 def _names(results: Results, section: str) -> list[str]:
     rows = results.rounds.get(section, {})
-    return [peer.name for peer in PEERS if peer.name in rows]
+    return [peer.name for peer in (JETSTREAM, *PEERS) if peer.name in rows]
 
 
 def _throughput(results: Results) -> str:
@@ -42,7 +47,7 @@ def _throughput(results: Results) -> str:
     two = results.median("throughput", TWO, "per_s")
     if two is not None:
         rows.append([TWO, _ratio(two, ours), _number(two), _span(results, TWO), "two worker processes"])
-    for peer in PEERS:
+    for peer in (JETSTREAM, *PEERS):
         theirs = results.median("throughput", peer.name, "per_s")
         if theirs is not None:
             note = "; ".join(filter(None, (peer.kind, peer.note)))
@@ -53,7 +58,7 @@ def _throughput(results: Results) -> str:
     return (
         "## End to end\n\n"
         "20,000 tasks that do nothing, first submission to last readable result, one worker process (slower queues get as\n"
-        "many tasks as they do in about six seconds).\n\n"
+        "many tasks as they do in about four seconds).\n\n"
         + _table(["", "ratio", "tasks/s", "least–most", ""], rows)
         + "\n\n"
         + _verdict(results, ours, two)
@@ -69,13 +74,40 @@ def _verdict(results: Results, ours: float, two: float | None) -> str:
         )
         for kind in ("asyncio", "threads", "node")
     }
-    for kind, words in (("asyncio", "asyncio queue with results"), ("threads", "queue on threads or processes")):
+    for kind, words in (
+        ("asyncio", "asyncio queue with results"),
+        ("threads", "queue on threads or processes"),
+        ("node", "queue on node"),
+    ):
         rate, name = by_kind[kind]
         if rate:
             lines.append(f"- {ours / rate:.1f} times the fastest {words} ({name}).")
     if two is not None:
         lines.append(f"- Two workers: {two / ours:.2f} times one.")
     return "\n".join(lines)
+
+
+def _scaling(results: Results) -> str:
+    """What two workers can give on so few cores, and what they give."""
+    one, two = (results.median("scaling", name, "per_s") for name in ("one worker", "two workers"))
+    ours = results.median("throughput", OURS.name, "per_s")
+    if one is None or two is None or ours is None:
+        return ""
+    worker, server, client = (
+        results.median("throughput", OURS.name, f"{who}_us") or 0.0 for who in ("worker", "server", "client")
+    )
+    cores = int(results.machine["cpu"].split(" ", 1)[0])
+    most = cores * 1e6 / (worker + server + client)
+    rows = [["one worker", "1.00", _number(one)], ["two workers", _ratio(two, one), _number(two)]]
+    return (
+        "## Two workers\n\n"
+        f"A task that does nothing costs {worker:.0f} µs of processor time in the worker, {server:.0f} in Redis and "
+        f"{client:.0f} in the\nprocess that submits it and looks for its result. The {cores} cores that all of them share can "
+        f"do no more than {_number(most)} of\nthem a second, however many workers there are, and one worker alone comes to "
+        f"{ours / most:.0%} of that: a second one can add\na factor of {most / ours:.2f} at most. Beyond that, workers "
+        "need cores of their own. How work itself scales shows when there is\nsome: with a handler that computes for "
+        f"{WORK_MS} ms,\n\n" + _table(["", "ratio", "tasks/s"], rows)
+    )
 
 
 def _submission(results: Results) -> str:
@@ -177,7 +209,10 @@ METHOD = """## How it is measured
 
 - One process submits and looks at results, one process (or two) works, one server stores; all on the same cores.
 - Results are looked for in the same cheap way for every queue (does the key exist), 500 at a time, so that a client's
-  way of waiting does not decide. FastStream has no results: its worker is asked how many messages it has handled.
+  way of waiting does not decide. On JetStream whole records are read. FastStream has no results: its worker is asked how
+  many messages it has handled.
+- JetStream stores on disk and syncs once a second, as Redis does.
+- saq's sweep for stuck jobs is off: it aborts jobs that were fetched a moment ago, so that their results never come.
 - Asyncio queues run on uvloop with 100 tasks at once; bulk calls have 500 tasks; where a queue has no bulk call, 100
   single calls run at once. Every queue runs in a process and an environment of its own (`bench/requirements`), and
   one small module (`bench/peers`) says how it is used.

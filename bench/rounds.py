@@ -16,9 +16,10 @@ from typing import Any
 from bench import gateway, measures
 from bench.environment import Missing
 from bench.processes import Failed
-from bench.subjects import OURS, PEERS, SWITCHED_OFF, Subject
+from bench.subjects import JETSTREAM, OURS, PEERS, SWITCHED_OFF, WORKING, Subject
 
 Figures = dict[str, Any]
+TWO = "Sophia, two workers"
 
 
 class Results:
@@ -79,9 +80,11 @@ async def _round(results: Results, sections: Sequence[str], wanted: list[Subject
         print(f"  {section:<11} {name:<34} {shown}", flush=True)
 
     if "throughput" in sections:
-        for subject in (OURS, *wanted):
+        for subject in (OURS, JETSTREAM, *wanted):
             await note("throughput", subject, lambda s=subject: measures.throughput(s, n))
-        await note("throughput", "Sophia, two workers", lambda: measures.throughput(OURS, n, 2))
+        await note("throughput", TWO, lambda: measures.throughput(OURS, n, 2))
+        for name, count in (("one worker", 1), ("two workers", 2)):
+            await note("scaling", name, lambda c=count: measures.throughput(WORKING, n // 20, c))
     if "throughput" in sections or "submission" in sections:
         await note("floor", "floor", lambda: measures.floor(n, 500 if quick else 2_000))
     if "submission" in sections:
@@ -90,7 +93,7 @@ async def _round(results: Results, sections: Sequence[str], wanted: list[Subject
             size = n if subject is OURS else many
             await note("submission", subject, lambda s=subject, k=size: measures.submission(s, few, k))
     if "latency" in sections:
-        for subject in (OURS, *wanted):
+        for subject in (OURS, JETSTREAM, *wanted):
             await note("latency", subject, lambda s=subject: measures.latency(s, 60 if quick else 200))
     if "promises" in sections:
         few = n // 2

@@ -9,10 +9,13 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import redis
 
 from bench import environment
+from sophia.embedded.nats_server import NatsServer
 from sophia.embedded.redis_server import RedisServer
+from sophia.nouns.errors import ConfigError
 
 
 def free_port() -> int:
@@ -24,7 +27,9 @@ def free_port() -> int:
 class Servers:
     """Addresses, and what Redis says of itself."""
 
-    def __init__(self, redis_url: str, nats_url: str) -> None:
+    def __init__(self, process: psutil.Process, redis_url: str, nats_url: str) -> None:
+        self.process = process
+        """Of Redis."""
         self.redis_url = redis_url
         self.nats_url = nats_url
 
@@ -40,22 +45,53 @@ class Servers:
 
 
 @contextlib.asynccontextmanager
-async def fresh(*, nats: bool = False) -> AsyncIterator[Servers]:
+async def fresh(broker: str = "") -> AsyncIterator[Servers]:
+    """``broker``: also a NATS server, ``core`` or ``jetstream`` (ours, with its store)."""
     with tempfile.TemporaryDirectory(prefix="sophia-bench-") as folder:
         port = free_port()
         server = RedisServer(Path(folder), settings={"port": str(port), "bind": "127.0.0.1"})
         await server.start()
-        broker = await _nats() if nats else None
+        if server.process is None:
+            raise RuntimeError("the server was not started")
         try:
-            yield Servers(f"redis://127.0.0.1:{port}/0", broker[1] if broker else "")
+            async with _NATS[broker](Path(folder)) as nats_url:
+                yield Servers(psutil.Process(server.process.pid), f"redis://127.0.0.1:{port}/0", nats_url)
         finally:
             await server.stop()
-            if broker:
-                broker[0].terminate()
-                await broker[0].wait()
 
 
-async def _nats() -> tuple[asyncio.subprocess.Process, str]:
+@contextlib.asynccontextmanager
+async def _no_nats(folder: Path) -> AsyncIterator[str]:
+    yield ""
+
+
+@contextlib.asynccontextmanager
+async def _jetstream(folder: Path) -> AsyncIterator[str]:
+    server = NatsServer(folder / "nats")
+    try:
+        await server.start()
+    except ConfigError as error:
+        raise environment.Missing(str(error)) from error
+    try:
+        yield server.url
+    finally:
+        await server.stop()
+
+
+@contextlib.asynccontextmanager
+async def _core_nats(folder: Path) -> AsyncIterator[str]:
+    process, url = await _start_core_nats()
+    try:
+        yield url
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+_NATS = {"": _no_nats, "core": _core_nats, "jetstream": _jetstream}
+
+
+async def _start_core_nats() -> tuple[asyncio.subprocess.Process, str]:
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         str(environment.tool("most", "nats-server")),

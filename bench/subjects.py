@@ -12,7 +12,8 @@ from bench.servers import Servers
 
 @dataclass(frozen=True)
 class Subject:
-    """``kind``: ours, asyncio, threads, node or messages (no results). ``options`` go to the peer's module."""
+    """``kind``: ours, asyncio, threads, node or messages (no results). ``options`` go to the peer's module. ``broker``: the
+    NATS server that it needs, ``core`` or ``jetstream``."""
 
     name: str
     module: str
@@ -20,6 +21,7 @@ class Subject:
     environment: str = "most"
     options: dict[str, Any] = field(default_factory=dict)
     note: str = ""
+    broker: str = ""
 
     def command(self, measure: str, servers: Servers, options: dict[str, Any]) -> list[str]:
         """Raises ``environment.Missing``."""
@@ -34,6 +36,14 @@ class Subject:
 
 OURS = Subject("Sophia", "sophia", "ours", "own")
 
+JETSTREAM = Subject(
+    "Sophia on JetStream", "jetstream", "ours", "own", note="the same contract on NATS JetStream", broker="jetstream"
+)
+
+WORK_MS = 5
+WORKING = Subject("Sophia", "sophia", "ours", "own", {"work_ms": WORK_MS})
+"""With a handler that computes for a while."""
+
 PEERS = (
     Subject("streaq", "streaq", "asyncio"),
     Subject("arq", "arq", "asyncio", "arq", note="poll_delay 10 ms instead of 500"),
@@ -42,7 +52,7 @@ PEERS = (
     Subject("dramatiq", "dramatiq", "threads", note="8 threads"),
     Subject("huey", "huey", "threads", note="4 threads"),
     Subject("celery", "celery", "threads", note="solo pool, its fastest here"),
-    Subject("FastStream", "faststream", "messages", note="NATS core: no results, nothing stored"),
+    Subject("FastStream", "faststream", "messages", note="NATS core: no results, nothing stored", broker="core"),
     Subject("BullMQ", "bullmq", "node"),
 )
 

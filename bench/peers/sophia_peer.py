@@ -17,6 +17,7 @@ import msgspec
 
 from bench.peers.base import BULK, CONCURRENCY, OverRedis, Places
 from sophia.nouns.task import Route, Target, Task
+from sophia.queue.base import WorkQueue
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisWorkQueue
 from sophia.redis.connection import Client, connect
 
@@ -66,17 +67,25 @@ class Sophia(OverRedis):
         await super().close()
 
 
-async def open_peer(places: Places, **changes: Any) -> Sophia:
+async def open_peer(places: Places, *, work_ms: float = 0.0, **changes: Any) -> Sophia:
     return Sophia(places, options_of(changes))
 
 
-async def _answer(context: Any, payload: Any) -> msgspec.Struct:
+def handler(work_ms: float) -> Any:
+    """Computes for so long, and answers."""
     from sophia.nouns.payloads import LightAnswer
 
-    return LightAnswer(text="ok", finish_reason="stop", model="none")
+    async def answer(context: Any, payload: Any) -> msgspec.Struct:
+        until_s = time.thread_time() + work_ms / 1000
+        while work_ms and time.thread_time() < until_s:
+            pass
+        return LightAnswer(text="ok", finish_reason="stop", model="none")
+
+    return answer
 
 
-async def _work(places: Places, changes: dict[str, Any]) -> None:
+async def run_worker(queue: WorkQueue, work_ms: float) -> None:
+    """The real worker over a queue, until SIGTERM."""
     from sophia.inference.directory import ModelDirectory
     from sophia.nouns.clock import SystemClock
     from sophia.settings.load import load
@@ -84,9 +93,6 @@ async def _work(places: Places, changes: dict[str, Any]) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         settings = load(None, Path(folder), {}, "local").settings
-    client: Client = connect(places.redis_url)
-    blocking = connect(places.redis_url, reply_timeout_s=65.0)
-    queue = RedisWorkQueue(client, blocking, options_of(changes))
     worker = Worker(
         f"bench-{os.getpid()}",
         "bench",
@@ -95,19 +101,25 @@ async def _work(places: Places, changes: dict[str, Any]) -> None:
         queue=queue,
         models=ModelDirectory(settings, {}),
         settings=settings,
-        handlers={"light": _answer},
+        handlers={"light": handler(work_ms)},
         clock=SystemClock(),
         drain_s=5.0,
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     await worker.run()
     await queue.close()
+
+
+async def _work(places: Places, work_ms: float, changes: dict[str, Any]) -> None:
+    client: Client = connect(places.redis_url)
+    blocking = connect(places.redis_url, reply_timeout_s=65.0)
+    await run_worker(RedisWorkQueue(client, blocking, options_of(changes)), work_ms)
     await client.aclose()
     await blocking.aclose()
 
 
-def work(places: Places, **changes: Any) -> None:
+def work(places: Places, *, work_ms: float = 0.0, **changes: Any) -> None:
     from bench.child import new_loop
 
     with asyncio.Runner(loop_factory=new_loop) as runner, contextlib.suppress(KeyboardInterrupt):
-        runner.run(_work(places, changes))
+        runner.run(_work(places, work_ms, changes))
