@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable
 
 import pytest
 import pytest_asyncio
@@ -28,6 +28,7 @@ from sophia.queue.jetstream import (
     steps,
 )
 from sophia.queue.jetstream.committer import Committer
+from sophia.queue.jetstream.discards import Discards
 from sophia.queue.jetstream.messages import Put
 from sophia.queue.jetstream.picking import UNRIPE_MS
 from sophia.queue.jetstream.steps import Step
@@ -47,9 +48,12 @@ class DyingBus(Bus):
 
     def __init__(self, bus: Bus) -> None:
         self.__dict__.update(bus.__dict__)
+        self.discards = NoDiscards(self.delete)
 
-    async def delete(self, seqs: Sequence[int]) -> None:
-        if seqs:
+
+class NoDiscards(Discards):
+    def add(self, seqs: Iterable[int]) -> None:
+        if list(seqs):
             raise Crash
 
 
@@ -71,6 +75,7 @@ class Side:
 
     async def index(self) -> list[str]:
         """Kinds of index entries there are."""
+        await self.bus.discards.done()
         patterns = [names.waiting_in(), names.leases_in(), names.due_in(), names.dead_in()]
         found = await self.bus.newest(patterns)
         return sorted(".".join(subject.split(".")[1:3]) for subject in found)

@@ -124,6 +124,7 @@ class JetStreamBench:
         await eventually(lambda: bool(self._bus._bells))
 
     async def audit(self, states: Mapping[str, TaskState]) -> list[str]:
+        await self._bus.discards.done()
         found: dict[str, list[str]] = {}
         for place, pattern in PLACES.items():
             for subject in await self._bus.newest([pattern]):

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sophia.embedded.child import start_child, stop_child, tail_of
+from sophia.embedded.nats_staging import StagingFolder
 from sophia.nouns.errors import ConfigError, Unavailable
 
 START_TIMEOUT_S = 60.0
@@ -63,6 +64,7 @@ class NatsServer:
         self._port = port
         self._pass_fds = tuple(pass_fds)
         self._token = secrets.token_hex(16)
+        self._staging = StagingFolder(data_dir)
 
     @property
     def url(self) -> str:
@@ -104,6 +106,7 @@ class NatsServer:
                     if self.process.returncode is not None:
                         raise Unavailable(f"the NATS server ended at start: {tail_of(self.log_path)}")
                     await asyncio.sleep(0.02)
+            self._staging.use()
         except TimeoutError:
             await self.stop()
             raise Unavailable(f"the NATS server did not answer in {START_TIMEOUT_S:g} s") from None
@@ -134,6 +137,7 @@ class NatsServer:
         """SIGTERM makes the server write out its indexes before it ends."""
         if self.process is not None:
             await stop_child(self.process, grace_s)
+        self._staging.remove()
 
 
 def _free_port() -> int:

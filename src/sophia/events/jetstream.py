@@ -57,11 +57,12 @@ class JetStreamEventLog:
             return page
         async with self._bus.listening([names.ALL_EVENTS]) as bell:
             while True:
+                heard = bell.rings
                 page = await self._page(after, limit)
                 left_s = until - loop.time()
                 if page.events or page.gap or left_s <= 0:
                     return page
-                await bell.wait(min(left_s, LOOK_AGAIN_S))
+                await bell.wait(heard, min(left_s, LOOK_AGAIN_S))
 
     async def _page(self, after: str, limit: int) -> Page:
         async with translated():

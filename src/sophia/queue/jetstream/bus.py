@@ -14,9 +14,12 @@ from typing import Any
 import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from sophia.nouns.errors import ConfigError
 from sophia.queue.jetstream import names
+from sophia.queue.jetstream.bells import Bell
+from sophia.queue.jetstream.discards import Discards
 from sophia.queue.jetstream.failures import NO_MESSAGE, Absent, Mismatch, Trouble, persistently, raise_for, translated
 from sophia.queue.jetstream.messages import Put, Stored
 from sophia.queue.jetstream.replies import Answer, Replies
@@ -35,25 +38,6 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
-class Bell:
-    """Rings when something was announced."""
-
-    def __init__(self) -> None:
-        self._rung = asyncio.Event()
-
-    def ring(self) -> None:
-        self._rung.set()
-
-    async def wait(self, timeout_s: float) -> bool:
-        """Whether it rang within ``timeout_s`` seconds; it is silent again after that."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._rung.wait()
-        rung = self._rung.is_set()
-        self._rung.clear()
-        return rung
-
-
 class Bus:
     """Shared by everything of one process; closed by whoever opened it."""
 
@@ -61,18 +45,22 @@ class Bus:
         self.client = client
         self.created_ms = 0
         """When the stream was made: another value means another stream, whose sequences count anew."""
+        self.trusted_accounts: set[str] = set()
+        """Tenants whose account was compared with its tasks since the connection was made: see ``accounts``."""
         self._replicas = replicas
         self._checked_at_s = -CHECK_EVERY_S
         self._replies = Replies(client)
         self._batches = itertools.count(1)
         self._unique = os.urandom(8).hex()
-        self._bells: set[Bell] = set()
+        self._bells: dict[Bell, list[Subscription]] = {}
+        self.discards = Discards(self.delete)
 
     async def start(self) -> None:
         await self._replies.start()
         await persistently(self.ensure)
 
     def on_cut(self) -> None:
+        self.trusted_accounts.clear()
         self._replies.fail_all()
 
     def on_back(self) -> None:
@@ -108,7 +96,10 @@ class Bus:
                 field="nats.url",
                 mend="a NATS server 2.12 or later; delete a stream of this name that something else made",
             )
-        self.created_ms = _ms(answer["created"])
+        created_ms = _ms(answer["created"])
+        if self.created_ms not in (0, created_ms):
+            self.discards.forget()
+        self.created_ms = created_ms
         self._checked_at_s = asyncio.get_running_loop().time()
 
     async def check(self) -> None:
@@ -227,24 +218,30 @@ class Bus:
         head = await self.first(pattern)
         return 0 if head is None else head.pending + 1
 
-    @contextlib.asynccontextmanager
-    async def listening(self, patterns: Sequence[str]) -> AsyncIterator[Bell]:
-        """A bell that rings when something was stored under a pattern; what is asked after this is not missed."""
+    async def bell(self, patterns: Sequence[str]) -> Bell:
+        """A bell that rings when something is stored under a pattern, until it is handed to ``silence``."""
         bell = Bell()
 
-        async def ring(_: Msg) -> None:
-            bell.ring()
+        async def ring(message: Msg) -> None:
+            bell.ring(_stored(message))
 
         async with translated():
-            subscriptions = [await self.client.subscribe(names.wake_of(pattern), cb=ring) for pattern in patterns]
-        self._bells.add(bell)
+            self._bells[bell] = [await self.client.subscribe(names.wake_of(pattern), cb=ring) for pattern in patterns]
+        return bell
+
+    async def silence(self, bell: Bell) -> None:
+        for subscription in self._bells.pop(bell, ()):
+            if not self.client.is_closed:
+                await subscription.unsubscribe()
+
+    @contextlib.asynccontextmanager
+    async def listening(self, patterns: Sequence[str]) -> AsyncIterator[Bell]:
+        """What is looked at in here after its ``rings`` were noted is not missed."""
+        bell = await self.bell(patterns)
         try:
             yield bell
         finally:
-            self._bells.discard(bell)
-            for subscription in subscriptions:
-                if not self.client.is_closed:
-                    await subscription.unsubscribe()
+            await self.silence(bell)
 
     async def _ask(self, subject: str, data: bytes, **kw: Any) -> list[Msg]:
         return await self._result(await self._replies.send(subject, data, **kw))
@@ -307,6 +304,9 @@ async def open_bus(url: str, *, replicas: int = 1) -> Bus:
 
 
 async def close_bus(bus: Bus) -> None:
+    if bus.client.is_connected:
+        await bus.discards.done()
+    bus.discards.forget()
     await bus.client.close()
     bus.on_cut()
 

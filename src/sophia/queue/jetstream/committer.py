@@ -10,9 +10,11 @@ from sophia.queue.jetstream.bus import Bus
 from sophia.queue.jetstream.failures import Mismatch
 from sophia.queue.jetstream.messages import Put
 from sophia.queue.jetstream.record import Known, decode_record
-from sophia.queue.jetstream.steps import Spending, Step
+from sophia.queue.jetstream.steps import Step
 
 ACCOUNT_TRIES = 20
+TOGETHER_TRIES = 5
+"""For steps of one tenant whose account somebody else changes meanwhile."""
 
 
 class Committer:
@@ -42,19 +44,24 @@ class Committer:
             ends.append(len(puts))
         puts, ends = _without_repeats(puts, ends)
         last = await self._bus.write(puts)
-        await self._bus.delete([seq for step in steps for seq in step.stale])
+        self._bus.discards.add(seq for step in steps for seq in step.stale)
         return [last - len(puts) + end for end in ends]
 
     async def each(self, steps: Sequence[Step]) -> list[int | None]:
         """Make every step that still can be made; ``None`` where its record has changed meanwhile."""
-        if not steps:
-            return []
-        try:
-            return list(await self.all_or_none(steps))
-        except Mismatch:
-            if len(steps) == 1 and steps[0].spending is None:
-                return [None]
-        return [await self._one(step) for step in steps]
+        made: dict[int, int | None] = {}
+        together = TOGETHER_TRIES if any(step.spending for step in steps) else 1
+        while len(left := [n for n in range(len(steps)) if n not in made]) > 1:
+            try:
+                made.update(zip(left, await self.all_or_none([steps[n] for n in left]), strict=True))
+            except Mismatch:
+                changed = await self._changed([steps[n] for n in left])
+                if not any(changed) and (together := together - 1) == 0:
+                    break
+                made.update((n, None) for n, gone in zip(left, changed, strict=True) if gone)
+        for n in left:
+            made[n] = await self._one(steps[n])
+        return [made[n] for n in range(len(steps))]
 
     async def _one(self, step: Step) -> int | None:
         """A tenant's account changes with every task of its own: only a changed record ends the attempts."""
@@ -62,14 +69,18 @@ class Committer:
             try:
                 return (await self.all_or_none([step]))[0]
             except Mismatch:
-                if not await self._is_current(step):
+                (changed,) = await self._changed([step])
+                if changed:
                     return None
         return None
 
-    async def _is_current(self, step: Step) -> bool:
-        current = await self._bus.last(names.record(step.after.task.id))
-        revision = 0 if step.before is None else step.before.revision
-        return (0 if current is None else current.seq) == revision
+    async def _changed(self, steps: Sequence[Step]) -> list[bool]:
+        subjects = [names.record(step.after.task.id) for step in steps]
+        current = await self._bus.newest(subjects)
+        return [
+            (current[subject].seq if subject in current else 0) != (step.before.revision if step.before else 0)
+            for subject, step in zip(subjects, steps, strict=True)
+        ]
 
 
 def _without_repeats(puts: list[Put], ends: list[int]) -> tuple[list[Put], list[int]]:
@@ -78,7 +89,3 @@ def _without_repeats(puts: list[Put], ends: list[int]) -> tuple[list[Put], list[
     kept = [number for number, put in enumerate(puts) if last[put.subject] == number or put.expect is not None]
     position = {number: at for at, number in enumerate(kept, 1)}
     return [puts[number] for number in kept], [position[end - 1] for end in ends]
-
-
-def spendings_of(steps: Sequence[Step]) -> list[Spending]:
-    return [step.spending for step in steps if step.spending is not None]

@@ -14,7 +14,7 @@ from sophia.nouns.errors import ConfigError, InvalidInput, PayloadTooLarge, Soph
 
 RETRY_FOR_S = 3.0
 WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
-NO_MESSAGE = frozenset({10037, 10057})
+NO_MESSAGE = frozenset({10037, 10043, 10057})
 NO_STREAM = 10059
 BATCH_TOO_LARGE = 10199
 STORAGE_FULL = frozenset({10023, 10028, 10047, 10077})

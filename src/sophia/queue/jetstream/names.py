@@ -12,7 +12,7 @@ they are stored, so that readers can wait without asking.
 ``k.d.KIND.ROUTE.PRIO.MINUTE.ID``         becomes due in this minute; KIND is scheduled or retrying
 ``k.y.MINUTE.ID``                         must have started by this minute
 ``k.z.ROUTE.PRIO.TENANT.ID``              is a dead letter
-``k.x.ID``                                is final and will be let go
+``k.x.ID``                                its lease is being taken away; carries a condition and goes at once
 ``k.i.TENANT.HASH``                       an idempotency key
 ``k.c.NAME``                              serialises leases under the cap of a tenant or a type
 ``k.b.TENANT``                            what a tenant has spent and reserved of its budgets
@@ -128,11 +128,8 @@ def dead_in(stream: str | None = None, priority: int | None = None, tenant: str 
     return f"{ROOT}.k.z.{_some(stream)}.{_number(priority)}.{_some(tenant)}.*"
 
 
-def let_go(task_id: str) -> str:
+def taken_away(task_id: str) -> str:
     return f"{ROOT}.k.x.{token(task_id)}"
-
-
-ALL_LET_GO = f"{ROOT}.k.x.*"
 
 
 def idempotency(tenant: str, key: str) -> str:
@@ -179,6 +176,8 @@ def tick(unique: str) -> str:
 
 FLOOR = f"{ROOT}.k.floor"
 """Sequence of the newest event that was let go: a cursor before it has a gap."""
+LET_GO = f"{ROOT}.k.letgo"
+"""Sequence up to which no record is final any more: those were let go."""
 RECORDED = f"{ROOT}.k.recorded"
 """Sequence up to which the ledger has taken up every record."""
 SWEPT = f"{ROOT}.k.swept"

@@ -21,6 +21,8 @@ PRIORITIES = range(4)
 UNRIPE_MS = 5_000
 """An entry is stored just before its record: one without a record that would fit is left alone for so long."""
 POISON_TTL_S = 30 * 86_400
+READ_AHEAD = 4
+"""So many times as many entries are read at once as are wanted: what is left of them serves the next rounds."""
 CROWD = 4
 """Where others take the same tasks, so many times as many are looked at and some of them chosen by chance."""
 
@@ -40,6 +42,8 @@ class Picked(msgspec.Struct):
     """Written with the leases: they fail when somebody else has leased under the same cap."""
     unripe: bool = False
     """Something was seen whose record is still to come."""
+    capped: bool = False
+    """Something was seen that a cap holds back."""
 
 
 class Picker:
@@ -52,6 +56,9 @@ class Picker:
         self._turn = 0
         self._served: dict[tuple[str, int], str] = {}
         self._heads: dict[tuple[str, int, str], int] = {}
+        self._ahead: dict[tuple[str, int, str], list[Stored]] = {}
+        self._none_aged_until_ms: dict[tuple[str, int], float] = {}
+        self._markers: dict[str, Stored] = {}
         self._made_ms = bus.created_ms
 
     async def pick(self, streams: Sequence[str], count: int, now_ms: int, *, crowded: bool) -> Picked:
@@ -61,6 +68,7 @@ class Picker:
             # Another stream, whose sequences count anew.
             self._made_ms = self._bus.created_ms
             self._heads.clear()
+            self._ahead.clear()
         self._turn += 1
         round_ = _Round(self._bus, self._committer, self._options, now_ms, crowded)
         for_aged = count // 2 or (count if self._turn % 2 == 0 else 0)
@@ -76,6 +84,15 @@ class Picker:
                 room = count - len(round_.picked.entries)
                 if room > 0 and (stream, priority) in lanes:
                     await self._in_turn(round_, stream, priority, lanes[stream, priority], room)
+        looked_at = [key for key in self._ahead if key in round_.seen_up_to]
+        for key in looked_at:
+            self._ahead[key] = [entry for entry in self._ahead[key] if entry.seq not in round_.done_with]
+        return round_.picked
+
+    async def pick_announced(self, entries: Sequence[Stored], now_ms: int) -> Picked:
+        """When nothing else waits: whose turn it is does not matter, since all can be taken."""
+        round_ = _Round(self._bus, self._committer, self._options, now_ms, crowded=False)
+        await round_.take(sorted(entries, key=_urgency), len(entries))
         return round_.picked
 
     async def _lanes(self, streams: Sequence[str]) -> Lanes:
@@ -87,9 +104,16 @@ class Picker:
         return dict(found)
 
     async def _aged(self, round_: _Round, stream: str, priority: int, room: int) -> None:
+        if round_.now_ms < self._none_aged_until_ms.get((stream, priority), 0):
+            return
+        boost_ms = self._options.age_boost_s * 1000
         oldest = await self._bus.after(0, names.waiting_in(stream, priority), room)
-        limit_ms = round_.now_ms - self._options.age_boost_s * 1000
-        await round_.take([entry for entry in oldest if entry.at_ms < limit_ms], room)
+        aged = [entry for entry in oldest if entry.at_ms < round_.now_ms - boost_ms and not self._is_gone(entry)]
+        if not aged:
+            # What comes later is younger than the oldest of now.
+            youth_ms = min([round_.now_ms, *(entry.at_ms for entry in oldest)])
+            self._none_aged_until_ms[stream, priority] = youth_ms + boost_ms
+        await round_.take(aged, room)
 
     async def _in_turn(self, round_: _Round, stream: str, priority: int, lanes: list[str], room: int) -> None:
         """One from each lane in turn, until there is no room or nothing left."""
@@ -122,28 +146,47 @@ class Picker:
         if round_.is_full(lane):
             return []
         key = stream, priority, lane
-        pattern = names.waiting_in(stream, priority, lane)
-        seen = round_.seen_up_to.get(key)
         wanted = count * CROWD if round_.crowded else count
-        # Entries leave from the front and join at the end: where the last head was is a place to start from.
-        found = await self._bus.after(seen if seen is not None else self._heads.get(key, 1) - 1, pattern, wanted)
-        if seen is None:
-            if found:
-                self._heads[key] = found[0].seq
-            else:
-                self._heads.pop(key, None)
-                await self._retire(stream, priority, lane)
+        seen = round_.seen_up_to.get(key, 0)
+        found = [entry for entry in self._ahead.get(key, ()) if entry.seq > seen and not self._is_gone(entry)]
+        if not found:
+            found = await self._read(key, seen, wanted * READ_AHEAD)
+        found = found[:wanted]
         if found:
             round_.seen_up_to[key] = found[-1].seq
         if round_.crowded and len(found) > count:
             found = sorted(random.sample(found, count), key=lambda entry: entry.seq)
         return found
 
+    async def _read(self, key: tuple[str, int, str], seen: int, count: int) -> list[Stored]:
+        """Read on in a lane behind what this round has seen, else from where its head was."""
+        # Entries leave from the front and join at the end: where the last head was is a place to start from.
+        after = seen or self._heads.get(key, 1) - 1
+        while True:
+            page = await self._bus.after(after, names.waiting_in(*key), count)
+            found = [entry for entry in page if not self._is_gone(entry)]
+            if found or len(page) < count:
+                break
+            after = page[-1].seq
+        if page:
+            self._ahead[key] = found
+            if not seen:
+                self._heads[key] = page[0].seq
+        elif not seen:
+            self._heads.pop(key, None)
+            self._ahead.pop(key, None)
+            await self._retire(*key)
+        return found
+
+    def _is_gone(self, entry: Stored) -> bool:
+        """Leased here already, and its deletion is on its way."""
+        return entry.seq in self._bus.discards
+
     async def _retire(self, stream: str, priority: int, lane: str) -> None:
         """An empty lane is forgotten; if something has come meanwhile its entry is another one, which stays."""
         marker = self._markers.get(names.active(stream, priority, lane))
         if marker is not None:
-            await self._bus.delete([marker.seq])
+            self._bus.discards.add([marker.seq])
 
 
 class _Round:
@@ -157,6 +200,8 @@ class _Round:
         self._bus = bus
         self._committer = committer
         self._options = options
+        self.done_with: set[int] = set()
+        """Entries that need not be looked at again."""
         self._seen: set[int] = set()
         self._room: dict[str, int] = {}
         self._full: set[str] = set()
@@ -174,9 +219,11 @@ class _Round:
         for entry in fresh:
             found = known.get(names.task_id_of(entry.subject))
             if found is None or found.record.state is not TaskState.QUEUED or not _is_entry_of(entry, found.record):
+                self.done_with.add(entry.seq)
                 await self._set_aside(entry, found)
             elif len(taken) < room and await self._under_caps(found.record):
                 taken.add(entry.seq)
+                self.done_with.add(entry.seq)
                 self.picked.entries.append(Entry(entry.seq, found))
         return taken
 
@@ -199,16 +246,23 @@ class _Round:
         for name, (cap, pattern) in caps.items():
             if cap is not None and name not in self._room:
                 # Read before counting: whoever leases under this cap in between replaces it.
+                await self._bus.discards.done()
                 guard = await self._bus.last(names.cap(name))
                 self._room[name] = cap - await self._bus.count(pattern)
                 self.picked.guards.append(Put(names.cap(name), b"", 0 if guard is None else guard.seq))
         capped = [name for name, (cap, _) in caps.items() if cap is not None]
         if any(self._room[name] <= 0 for name in capped):
             self._full.add(record.lane)
+            self.picked.capped = True
             return False
         for name in capped:
             self._room[name] -= 1
         return True
+
+
+def _urgency(entry: Stored) -> tuple[str, int]:
+    """Priority and age."""
+    return entry.subject.split(".")[4], entry.seq
 
 
 def _is_entry_of(entry: Stored, record: Record) -> bool:

@@ -75,11 +75,26 @@ class JetStreamTaskQueue:
 
     async def _try_submit(self, tasks: Sequence[Task]) -> list[Receipt]:
         now_ms = await self._clock.now_ms()
+        if not any(task.idempotency_key or task.reserved for task in tasks) and tasks:
+            accepted = await self._accept_new(tasks, now_ms)
+            if accepted is not None:
+                return accepted
         admission = await _Admission.of(self._bus, self._committer, self._options, tasks)
         receipts = [admission.consider(task, now_ms) for task in tasks]
         if admission.steps:
             await self._committer.all_or_none(admission.steps, guards=admission.claims, book=admission.book)
         return receipts
+
+    async def _accept_new(self, tasks: Sequence[Task], now_ms: int) -> list[Receipt] | None:
+        """In one round trip what is new, as nearly everything is; ``None`` when something was known."""
+        if len({task.id for task in tasks}) < len(tasks):
+            return None
+        made = [steps.accept(task, now_ms, self._options.lane_of(task), "") for task in tasks]
+        try:
+            await self._committer.all_or_none(made)
+        except Mismatch:
+            return None
+        return [Receipt(task_id=step.after.task.id, state=step.after.state) for step in made]
 
     async def get(self, task_ids: Sequence[str]) -> list[TaskRecord | None]:
         known = await persistently(lambda: self._committer.known(task_ids))

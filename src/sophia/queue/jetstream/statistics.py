@@ -14,6 +14,7 @@ from sophia.queue.jetstream.record import Record
 
 
 async def stream_stats(bus: Bus, streams: Sequence[str], now_ms: int) -> list[StreamStats]:
+    await bus.discards.done()
     # What there is none of anywhere need not be counted everywhere.
     some = dict(
         zip(
@@ -66,6 +67,7 @@ def _entry(stored: Stored | None) -> str | None:
 
 async def wait_of(bus: Bus, record: Record) -> Wait:
     task = record.task
+    await bus.discards.done()
     stream, priority = task.route.stream, int(task.priority)
     ahead: int | None = None
     if record.state is TaskState.QUEUED:

@@ -174,9 +174,8 @@ def lose(known: Known, now_ms: int, newest_event: int, entry: int) -> Step:
     else:
         data = {"attempt": was.attempt, "retry_in_s": 0, "error": error}
         step = _queue(ended, now_ms, EventKind.TASK_RETRYING, data, error=error, new_event=True)
-    lease = hold(was, 0).subject
-    first = msgspec.structs.replace(step.puts[0], expect=entry, expect_of=lease)
-    return msgspec.structs.replace(step, puts=(first, *step.puts[1:]), stale=(entry,))
+    unless_extended = Put(names.taken_away(was.task.id), b"", entry, hold(was, 0).subject, ttl_s=1)
+    return msgspec.structs.replace(step, puts=(unless_extended, *step.puts), stale=(entry,))
 
 
 def settle(known: Known, settlement: Settlement, now_ms: int, newest_event: int, stale: tuple[int, ...]) -> Step:
@@ -331,7 +330,7 @@ def _index(record: Record) -> list[Put]:
         return [Put(subject, str(record.due_at_ms).encode()), *_start_by(record)]
     if record.state is TaskState.DEAD:
         return [Put(names.dead(*_where(record), task.tenant, task.id))]
-    return [Put(names.let_go(task.id))]
+    return []
 
 
 def _start_by(record: Record) -> list[Put]:

@@ -16,7 +16,7 @@ from sophia.queue.jetstream.messages import Put, Stored
 from sophia.queue.jetstream.options import JetStreamOptions
 from sophia.queue.jetstream.picking import UNRIPE_MS
 from sophia.queue.jetstream.producer import index_entries
-from sophia.queue.jetstream.record import Known
+from sophia.queue.jetstream.record import Known, decode_record
 
 MARGIN_MIN = 2
 """Minutes are looked at again for so long after they are over: who writes into one may be a little late."""
@@ -147,31 +147,38 @@ class Sweep:
         return found
 
     async def let_go(self, recorded: int) -> None:
-        """Final records after their retention, with all their events; not before the ledger has them."""
-        ttl_ms = self._options.result_ttl_s * 1000
-        entries = [
-            entry
-            for entry in await self._bus.after(0, names.ALL_LET_GO, self._limit)
-            if entry.at_ms + ttl_ms <= self._now_ms
-        ]
-        known = await self._committer.known([names.task_id_of(entry.subject) for entry in entries])
-        for entry in entries:
-            task_id = names.task_id_of(entry.subject)
-            current = known.get(task_id)
-            if current is not None:
-                overdue = entry.at_ms + UNRECORDED_FACTOR * ttl_ms <= self._now_ms
-                if current.revision > recorded and not overdue:
-                    continue
-                await self._drop(task_id)
-            await self._bus.delete([entry.seq])
-        await self._trim_platform_events(round(ttl_ms))
+        """Final records after their retention, with all their events; not before the ledger has them.
 
-    async def _drop(self, task_id: str) -> None:
+        A record that changes moves to the end, so those behind which this has come need not be looked at again.
+        """
+        ttl_ms = round(self._options.result_ttl_s * 1000)
+        stored = await self._bus.last(names.LET_GO)
+        done = before = 0 if stored is None else int(stored.data)
+        for entry in await self._old_records(done, ttl_ms):
+            record = decode_record(entry).record
+            if record.finished_at_ms is not None and record.state is not TaskState.DEAD:
+                if entry.seq > recorded and entry.at_ms + UNRECORDED_FACTOR * ttl_ms > self._now_ms:
+                    break
+                await self._drop(record.task.id, entry.seq)
+            done = entry.seq
+        if done > before:
+            await self._bus.write([Put(names.LET_GO, str(done).encode())])
+        await self._trim_platform_events(ttl_ms)
+
+    async def _old_records(self, after: int, ttl_ms: int) -> list[Stored]:
+        """Those behind ``after`` whose last change is so long ago. Mostly there is none, which one small read tells."""
+        oldest = await self._bus.first(names.ALL_RECORDS, after)
+        if oldest is None or oldest.at_ms + ttl_ms > self._now_ms:
+            return []
+        records = await self._bus.after(after, names.ALL_RECORDS, self._limit)
+        return [record for record in records if record.at_ms + ttl_ms <= self._now_ms]
+
+    async def _drop(self, task_id: str, revision: int) -> None:
         newest = await self._bus.last(names.events_of(task_id))
         if newest is not None:
             await raise_floor(self._bus, newest.seq)
             await self._bus.purge(names.events_of(task_id))
-        await self._bus.purge(names.record(task_id))
+        await self._bus.delete([revision])
 
     async def _trim_platform_events(self, ttl_ms: int) -> None:
         old = [

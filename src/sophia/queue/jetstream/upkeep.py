@@ -53,6 +53,7 @@ class JetStreamUpkeep:
 
     async def _pass(self, limit: int) -> UpkeepReport:
         now_ms = await self._clock.sync()
+        await self._bus.discards.done()
         sweep = Sweep(self._bus, self._committer, self._options, now_ms, limit)
         minutes = await sweep.minutes()
         missed, starts_left = await sweep.missed_starts(minutes)
@@ -77,11 +78,12 @@ class JetStreamUpkeep:
         until = loop.time() + wait_s
         async with self._bus.listening([names.ALL_RECORDS]) as bell:
             while True:
+                heard = bell.rings
                 changed = await persistently(lambda: self._changed(limit))
                 left_s = until - loop.time()
                 if changed or left_s <= 0:
                     return [Change(token=str(entry.seq), task_id=names.task_id_of(entry.subject)) for entry in changed]
-                await bell.wait(min(left_s, LOOK_AGAIN_S))
+                await bell.wait(heard, min(left_s, LOOK_AGAIN_S))
 
     async def _changed(self, limit: int) -> list[Stored]:
         after = await self._recorded_up_to()
