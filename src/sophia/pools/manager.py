@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Mapping
 from msgspec.structs import replace
 
 from sophia.decisions.plan_scale import plan_scale
-from sophia.decisions.scaling.history import History
 from sophia.decisions.windows import bounds_at
 from sophia.events.base import EventLog
 from sophia.nouns.clock import Clock
@@ -84,7 +83,6 @@ class PoolManager:
         self._desk = OrderDesk(self._pools, providers, self._roster, self._actor, events, clock)
         self._reaper = Reaper(self._pools, providers, ledger, clock, settings.pools_loop.reap_every_s)
         self._paces = {name: Pace() for name in self._pools}
-        self._histories = {name: History(spec.scaling) for name, spec in self._pools.items()}
         self._loaded = False
         self._rest_s = 0.0
         """How long nothing is expected to change by itself."""
