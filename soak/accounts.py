@@ -20,7 +20,7 @@ RESERVATION = Reservation(nano_usd=150_000, tokens=150)
 """Of each task of theirs: less than some spend in all their attempts, more than others do."""
 
 RUSH_TENANT = "rush"
-RUSH_ROOM, RUSH_SIZE = 10, 200
+RUSH_ROOM, RUSH_SIZE = 10, 100
 """So many tasks fit into that tenant's budget of a day, and so many are submitted at once."""
 RUSH_RESERVATION = Reservation(nano_usd=1_000_000, tokens=100)
 

@@ -23,6 +23,8 @@ HAND_OVER_S = 15.0
 """A leader's lease is 7 s; another router takes over 10 s after its end at the latest. The rest is this machine's."""
 START_S = 60.0
 DISK_FULL_S = 2.0
+DISK_NOTICED_S = 60.0
+"""A server fills the page that it has begun, and one that does not answer is asked again for some seconds."""
 SLOW_LINK_S = 3.0
 
 PROBE_TENANT = "probe"
@@ -200,12 +202,12 @@ class Chaos:
         self._say("disk full")
         await self._engine.fill_disk()
         try:
-            await eventually(lambda: self._refused(*self._engine.full_disk_says), 20)
+            await eventually(lambda: self._refused(*self._engine.full_disk_says), DISK_NOTICED_S)
             self._say("submissions are refused")
             await settle_for(DISK_FULL_S)
         finally:
             await self._engine.free_disk()
-        await eventually(self._accepted, 20)
+        await eventually(self._accepted, DISK_NOTICED_S)
         self._say("submissions are accepted again")
 
     async def rush_on_a_budget(self) -> None:

@@ -137,14 +137,20 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def make_plan(seed: int, count: int, weights: Mapping[Fate, int] = WEIGHTS) -> list[Job]:
+LONG_MS = (6_000, 12_000)
+"""Some tasks outlast a lease several times."""
+LESS_LONG_MS = (4_000, 6_000)
+
+
+def make_plan(
+    seed: int, count: int, weights: Mapping[Fate, int] = WEIGHTS, long_ms: tuple[int, int] = LONG_MS
+) -> list[Job]:
     chance = random.Random(seed)
     fates = chance.choices(list(weights), list(weights.values()), k=count)
-    return [_job(chance, number, fate) for number, fate in enumerate(fates, 1)]
+    return [_job(chance, number, fate, long_ms) for number, fate in enumerate(fates, 1)]
 
 
-def _job(chance: random.Random, number: int, fate: Fate) -> Job:
-    # Most are short; some outlast a lease several times.
+def _job(chance: random.Random, number: int, fate: Fate, long_ms: tuple[int, int]) -> Job:
     long = chance.random() < 0.01
     return Job(
         number=number,
@@ -152,7 +158,7 @@ def _job(chance: random.Random, number: int, fate: Fate) -> Job:
         tenant=chance.choice(TENANTS),
         priority=chance.choice(list(Priority)),
         stream=chance.choice(STREAMS),
-        work_ms=chance.randint(6_000, 12_000) if long else int(chance.expovariate(1 / 40)),
+        work_ms=chance.randint(*long_ms) if long else int(chance.expovariate(1 / 40)),
         failures=chance.randint(1, 3) if fate is Fate.FLAKY else 0,
         cancel_after_s=chance.uniform(0, 2),
         later_ms={Fate.SCHEDULED: 2_000, Fate.LATE: 3_000}.get(fate, 0),

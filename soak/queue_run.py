@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from soak.accounts import RUSH_TENANT, account_problems
 from soak.faults import PROBE_TENANT, Chaos, Fault
 from soak.journal import read_journal
-from soak.plan import Fate, Job, make_plan
+from soak.plan import LESS_LONG_MS, LONG_MS, Fate, Job, make_plan
 from soak.stage import LEASE_S, Orders, Outcome, Say, Stage, staged
 from soak.traffic import Traffic, patiently
 from soak.verify import Facts, Problem, problems
@@ -29,7 +29,7 @@ OPEN = (TaskState.SCHEDULED, TaskState.QUEUED, TaskState.RUNNING, TaskState.RETR
 async def run(orders: Orders, say: Say) -> Outcome:
     surprises: list[str] = []
     async with staged(orders, surprises) as stage:
-        jobs = make_plan(orders.seed, orders.tasks)
+        jobs = make_plan(orders.seed, orders.tasks, long_ms=LESS_LONG_MS if orders.less else LONG_MS)
         backbone = stage.backbone
         traffic = Traffic(jobs, stage.intake, backbone.queue, backbone.events, Durability.QUEUE)
         outcome = await _Run(stage, jobs, traffic, say).go()
