@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,16 +21,14 @@ from sophia.queue.jetstream.failures import Absent, translated
 from tests.support.fault_proxy import Address
 
 EVERYTHING = 100_000
-FINISHED_KINDS = frozenset({"n.t", "n.e", "k.x", "k.i"})
-"""Subjects that go once the retention of a final task is over."""
-LASTING_KINDS = frozenset(
-    {"n.e._", "k.a", "k.b", "k.c", "k.w", "k.stop", "k.lead", "k.snap", "k.tick", "k.floor", "k.recorded", "k.swept"}
-)
+FINISHED_KINDS = frozenset({"n.t", "n.e", "k.x"})
+"""Subjects of a final task, which go with its retention."""
+TASK_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class JetStreamEngine:
     name = "jetstream"
-    memory_growth_bytes = 2**20
+    memory_growth_bytes = 2**18
     """Of what the stream holds: the platform's own few subjects and keys until their time-to-live is over."""
 
     def __init__(self, folder: Path) -> None:
@@ -110,7 +109,7 @@ class JetStreamEngine:
         }
 
     async def leftovers(self) -> list[str]:
-        return await self._not_allowed(LASTING_KINDS | FINISHED_KINDS)
+        return await self._of_tasks(but=FINISHED_KINDS)
 
     async def leftovers_after_retention(self) -> list[str]:
         async with self._bus() as bus:
@@ -118,8 +117,7 @@ class JetStreamEngine:
             hasty = JetStreamUpkeep(bus, JetStreamOptions(streams=(), result_ttl_s=0.0))
             await hasty.upkeep(EVERYTHING)
             found = [f"{subject} has no time-to-live" for subject in await self._keys_without_end(bus)]
-        # Keys go by their time-to-live, which a later time cannot be pretended for.
-        return found + await self._not_allowed(LASTING_KINDS | {"k.i"})
+        return found + await self._of_tasks()
 
     async def _keys_without_end(self, bus: Bus) -> list[str]:
         without = []
@@ -129,10 +127,11 @@ class JetStreamEngine:
                 without.append(subject)
         return without
 
-    async def _not_allowed(self, allowed: frozenset[str]) -> list[str]:
+    async def _of_tasks(self, but: frozenset[str] = frozenset()) -> list[str]:
         async with self._bus() as bus:
             subjects = await _subjects(bus, ">")
-        return [f"the subject {subject} is left" for subject in subjects if _kind(subject) not in allowed][:20]
+        named = [subject for subject in subjects if TASK_ID.fullmatch(subject.rpartition(".")[2]) or _is_event(subject)]
+        return [f"the subject {subject} is left" for subject in named if _kind(subject) not in but][:20]
 
     @contextlib.asynccontextmanager
     async def _bus(self) -> AsyncIterator[Bus]:
@@ -150,6 +149,11 @@ async def _subjects(bus: Bus, pattern: str) -> list[str]:
 
 
 def _kind(subject: str) -> str:
-    """``sophia.n.t.ID`` is ``n.t``; the platform's own events are ``n.e._``."""
-    words = subject.split(".")[1:]
-    return "n.e._" if words[:3] == ["n", "e", "_"] else ".".join(words[:2])
+    """``sophia.n.t.ID`` is ``n.t``."""
+    return ".".join(subject.split(".")[1:3])
+
+
+def _is_event(subject: str) -> bool:
+    """Of a task: ``sophia.n.e.ID.SEQ``; the platform's own are in ``sophia.n.e._``."""
+    words = subject.split(".")
+    return words[1:3] == ["n", "e"] and words[3] != "_"

@@ -15,6 +15,7 @@ from sophia.nouns.task import Durability, TaskState
 from tests.support.waiting import eventually, settle_for
 
 KILLS = 10
+LONGEST_MS = (200, 400)
 FINISH_S = 120.0
 
 
@@ -23,7 +24,7 @@ async def run(orders: Orders, say: Say) -> Outcome:
     chance = random.Random(orders.seed)
     async with staged(orders, surprises) as stage:
         backbone, ledger = stage.backbone, stage.ledger
-        jobs = make_plan(orders.seed, orders.tasks, SHORT_TASKS)
+        jobs = make_plan(orders.seed, orders.tasks, SHORT_TASKS, long_ms=LONGEST_MS)
         traffic = Traffic(jobs, stage.intake, backbone.queue, backbone.events, Durability.QUEUE)
         started_s = time.monotonic()
         submitting = asyncio.create_task(traffic.submit(orders.over_s))
