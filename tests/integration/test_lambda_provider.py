@@ -69,7 +69,11 @@ async def test_what_is_sold_out_everywhere_is_still_offered_as_such():
 
 async def test_a_machine_carries_its_id_its_pool_and_its_set_up_document():
     async with emulated_lambda(NATURE) as (cloud, url):
-        provider = lambda_provider(url, user_data=lambda request: f"#cloud-config {request.instance_id}")
+
+        async def document(request: LaunchRequest) -> str:
+            return f"#cloud-config {request.instance_id}"
+
+        provider = lambda_provider(url, user_data=document)
         machine = await provider.launch(order())
         (there,) = cloud.fleet.machines.values()
         assert there.name == "embedding-1"

@@ -19,6 +19,7 @@ from sophia.events.hub import Hub
 from sophia.events.redis import RedisEventLog
 from sophia.gateway.deps import GatewayDeps
 from sophia.gateway.service import Gateway
+from sophia.hosts.tokens import RedisJoinTokens
 from sophia.inference.base import Models
 from sophia.intake import Intake
 from sophia.nouns.clock import SystemClock
@@ -85,6 +86,7 @@ class Platform:
             static_dir=static_dir,
             version="9.9.9",
             registry=self.registry,
+            join_tokens=RedisJoinTokens(self.client),
         )
         self.gateway = Gateway(self.gateway_deps, "127.0.0.1", 0)
         self.websocket_deps = WebSocketDeps(

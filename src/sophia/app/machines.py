@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sophia.nouns.clock import Clock
+from sophia.app.gpu_hosts import host_documents
+from sophia.nouns.clock import Clock, SystemClock
+from sophia.nouns.errors import ConfigError
 from sophia.providers.base import LaunchRequest, Provider
 from sophia.settings.loaded import Loaded
 
@@ -54,6 +56,7 @@ def lambda_provider(loaded: Loaded, clock: Clock) -> Provider:
         owner=settings.owner,
         ssh_key_names=settings.ssh_key_names,
         image_family=settings.image_family,
+        user_data=host_documents(loaded),
     )
 
 
@@ -94,3 +97,19 @@ def worker_command(loaded: Loaded, tether_fd: int | None) -> Callable[[LaunchReq
         return [sys.executable, "-m", "sophia.cli.main", *arguments]
 
     return command
+
+
+async def end_machine(loaded: Loaded, instance_id: str) -> None:
+    """Terminate one machine of ours at its cloud. Raises ``ConfigError`` without that cloud's key."""
+    if loaded.lambda_cloud is None:
+        raise ConfigError(
+            "this host has no key of its cloud",
+            mend="the reaper ends it, or name the key's variable in gpu_hosts.credentials",
+        )
+    provider = lambda_provider(loaded, SystemClock())
+    try:
+        for machine in await provider.machines():
+            if machine.name == instance_id:
+                await provider.terminate(machine.ref)
+    finally:
+        await provider.close()

@@ -11,15 +11,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from sophia import __version__
 from sophia.app import build, machines
+from sophia.app.gpu_hosts import join_tokens
 from sophia.app.metrics import metrics_server
+from sophia.events.base import EventLog
+from sophia.hosts.dead_man import Abandoned, DeadMan
 from sophia.nouns.clock import SystemClock
 from sophia.nouns.errors import ConfigError
+from sophia.nouns.pool import PoolsSnapshot
 from sophia.settings.loaded import Loaded
 
 Options = Mapping[str, Any]
-"""Of the command line: host, port, metrics_port, websocket_url, page_origin, pool, id, kind, tether_fd, worker_tether_fd, environment."""
+"""Of the command line: lease_s, seen_file, host, port, metrics_port, websocket_url, page_origin, pool, id, kind, tether_fd, worker_tether_fd, environment."""
 
 STATIC_DIR = Path(__file__).parent.parent / "gateway" / "static"
 
@@ -89,6 +95,7 @@ async def run_gateway(loaded: Loaded, options: Options, stop: asyncio.Event) -> 
         build.ledger(loaded) as ledger,
         build.objects(loaded) as objects,
         build.models(loaded) as models,
+        join_tokens(loaded) as tokens,
     ):
         hub = Hub(backbone.events)
         deps = GatewayDeps(
@@ -106,6 +113,7 @@ async def run_gateway(loaded: Loaded, options: Options, stop: asyncio.Event) -> 
             version=__version__,
             websocket_url=options.get("websocket_url"),
             registry=REGISTRY,
+            join_tokens=tokens,
         )
         gateway = Gateway(deps, options.get("host") or server.host, _port(options, server.port))
         async with _running(hub.run()), _running(gateway.run()) as serving:
@@ -188,6 +196,7 @@ async def run_worker(loaded: Loaded, options: Options, stop: asyncio.Event) -> N
         build.backbone(loaded) as backbone,
         build.objects(loaded) as objects,
         build.models(loaded, spec) as models,
+        _looked_after(backbone.events, options, stop) as abandoned,
     ):
         worker = Worker(
             options.get("id") or f"{pool}-{socket.gethostname()}-{os.getpid()}",
@@ -206,6 +215,32 @@ async def run_worker(loaded: Loaded, options: Options, stop: asyncio.Event) -> N
         await _until(stop, serving)
         worker.stop()
         await serving
+        if abandoned.is_set():
+            raise Abandoned(f"no pool manager was seen at work for {options['lease_s']:g} s")
+
+
+@contextlib.asynccontextmanager
+async def _looked_after(events: EventLog, options: Options, stop: asyncio.Event) -> AsyncIterator[asyncio.Event]:
+    """Stop when the lease of this host runs out, which the event given here says afterwards."""
+    abandoned = asyncio.Event()
+    lease_s = options.get("lease_s")
+    if lease_s is None:
+        yield abandoned
+        return
+
+    from sophia.pools.journal import SNAPSHOT
+
+    async def sight() -> int | None:
+        body = await events.snapshot(SNAPSHOT)
+        return None if body is None else msgspec.json.decode(body, type=PoolsSnapshot).at_ms
+
+    async def watch() -> None:
+        await DeadMan(sight, lease_s, SystemClock(), options.get("seen_file")).run()
+        abandoned.set()
+        stop.set()
+
+    async with _running(watch()):
+        yield abandoned
 
 
 async def run_model_server(loaded: Loaded, options: Options, stop: asyncio.Event) -> None:

@@ -12,6 +12,8 @@ USAGE = 2
 CANCELLED = 3
 TIMED_OUT = 4
 UNREACHABLE = 5
+ABANDONED = 75
+"""A worker whose control plane is gone: its host ends (`EX_TEMPFAIL` of sysexits)."""
 INTERRUPTED = 130
 
 _TIMEOUT_CODES = frozenset({"deadline_exceeded", "timed_out"})
@@ -28,6 +30,8 @@ def of_task(task: dict[str, Any]) -> int:
 
 
 def of_error(error: SophiaError) -> int:
+    if error.code == "abandoned":
+        return ABANDONED
     # Told apart by what they carry, so that no client code is imported for it.
     if error.code in ("unreachable", "no_platform", "unavailable"):
         return UNREACHABLE

@@ -65,6 +65,12 @@ def router(**options: Any) -> int:
 @click.command()
 @click.option("--pool", required=True, help="Whose streams and slots it takes, such as cpu-workers.")
 @click.option("--id", "id", help="Its name among the pool's instances.  [default: a new one]")
+@click.option(
+    "--lease-s",
+    type=click.FloatRange(min=1),
+    help="Drain and leave with status 75 when no pool manager was seen at work for so many seconds.",
+)
+@click.option("--seen-file", type=click.Path(path_type=Path), help="Touched whenever one is seen.")
 @config_options
 @listen_options
 def worker(**options: Any) -> int:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from sophia.events.base import EventLog
 from sophia.events.hub import Hub
 from sophia.gateway.metrics import GatewayMetrics
+from sophia.hosts.base import JoinTokens
 from sophia.inference.base import Models
 from sophia.intake import Intake
 from sophia.nouns.clock import Clock
@@ -45,6 +46,8 @@ class GatewayDeps:
     version: str
     websocket_url: str | None = None
     """Where browsers find the WebSocket server; ``None``: at the host they asked, on the WebSocket port."""
+    join_tokens: JoinTokens | None = None
+    """``None``: no host can join here."""
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     """Where the gateway's metrics go."""
 

@@ -325,6 +325,18 @@ OPERATIONS: tuple[Operation, ...] = (
         auth=False,
     ),
     Operation(
+        id="joinHost",
+        method="POST",
+        path="/v1/hosts/join",
+        tag="service",
+        summary="Exchange a GPU host's join token for its credentials",
+        description="The token is good for one host and a short time. Attempts are limited: 20 a minute from one address.",
+        request=api.JoinHost,
+        answers=(Answer(status=200, description="It has joined", body=api.HostJoined),),
+        errors=(400, 401, 413, 422, 429, 503),
+        auth=False,
+    ),
+    Operation(
         id="ready",
         method="GET",
         path="/ready",
@@ -351,5 +363,5 @@ TAGS = {
     "tasks": "Submit, follow and cancel tasks.",
     "platform": "What waits, what runs it.",
     "openai": "The paths of OpenAI's API, for its unmodified clients. Errors have OpenAI's shape here.",
-    "service": "For load balancers and the page; no key needed.",
+    "service": "For load balancers, the page, and hosts that join; no key needed.",
 }

@@ -132,6 +132,22 @@ class RedriveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """The newest 1,000; ask again while ``more``."""
 
 
+class JoinHost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    token: Annotated[str, msgspec.Meta(min_length=16, max_length=200)]
+    """Of the host's set-up document."""
+    host_key: Annotated[str, msgspec.Meta(min_length=16, max_length=200)]
+    """Made by the host. It binds the token: the same host may ask again when an answer was lost."""
+
+
+class HostJoined(msgspec.Struct, frozen=True, kw_only=True):
+    instance_id: str
+    pool: str
+    environment: dict[str, str]
+    """Credentials, for the environment of its worker."""
+    settings: dict[str, Any]
+    """The platform's sophia.yaml, which holds no secret."""
+
+
 class NotRedriven(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     reason: str

@@ -91,5 +91,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     fly_machines: ResolvedFlyMachines | None = None
     """``None``: its token is not set."""
 
+    host_credentials: dict[str, str] = {}
+    """What a GPU host is given when it joins, by variable."""
+
     def __repr__(self) -> str:
         return f"Loaded(profile={self.settings.profile!r}, data_dir={str(self.data_dir)!r})"

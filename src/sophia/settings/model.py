@@ -356,6 +356,14 @@ class GpuHostSettings(Section, frozen=True, kw_only=True):
     image: str
     restart_s: Positive
     """Pause before the runner is started again after it ended."""
+    join_url: Annotated[str, msgspec.Meta(pattern=r"^https://[^\s/@]+$")] | None = None
+    """The gateway as hosts reach it. ``null``: hosts get no set-up document, and nothing runs on them by itself."""
+    join_ttl_s: Positive = 1800.0
+    """A host must have joined by then."""
+    lease_s: Annotated[float, msgspec.Meta(ge=60)] = 900.0
+    """A host that has not seen a pool manager at work for so long drains and ends itself."""
+    credentials: tuple[Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]*$")], ...] = ()
+    """Environment variables of the gateway that a host is given when it joins, as far as they are set."""
 
 
 class TenantSettings(Section, frozen=True, kw_only=True):

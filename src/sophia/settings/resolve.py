@@ -105,6 +105,9 @@ def resolve(settings: Settings, environ: Mapping[str, str], *, config_path: Path
         providers=providers,
         lambda_cloud=lambda_cloud,
         fly_machines=fly_machines,
+        host_credentials={
+            name: value for name in settings.gpu_hosts.credentials if (value := environ.get(name, "").strip())
+        },
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from sophia.nouns.clock import Clock
 from sophia.nouns.errors import InvalidInput, NotFound, QuotaExceeded, SophiaError, Unavailable
@@ -31,8 +31,8 @@ forgotten."""
 BILLED = frozenset({"active", "unhealthy"})
 """Paid from healthy to the order to terminate."""
 
-UserData = Callable[[LaunchRequest], str]
-"""The cloud-init document that a machine is set up with."""
+UserData = Callable[[LaunchRequest], Awaitable[str]]
+"""The cloud-init document that a machine is set up with. Made anew for every launch: it holds a token."""
 
 
 class LambdaProvider:
@@ -88,7 +88,7 @@ class LambdaProvider:
                 wire.Tag(key=POOL_TAG, value=request.pool),
                 wire.Tag(key=INSTANCE_TAG, value=request.instance_id),
             ),
-            user_data=self._document(request),
+            user_data=await self._document(request),
             image=self._image,
         )
         try:
@@ -142,10 +142,10 @@ class LambdaProvider:
             self._ssh_key_names = (known[0],)
         return self._ssh_key_names[:1]
 
-    def _document(self, request: LaunchRequest) -> str | None:
+    async def _document(self, request: LaunchRequest) -> str | None:
         if self._user_data is None:
             return None
-        document = self._user_data(request)
+        document = await self._user_data(request)
         if len(document.encode()) > wire.MAX_USER_DATA_BYTES:
             raise InvalidInput("the set-up document is larger than the megabyte that Lambda takes", field="user_data")
         return document
