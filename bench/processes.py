@@ -15,6 +15,9 @@ from bench.environment import ROOT
 from bench.servers import Servers
 from bench.subjects import Subject
 
+STOP_S = 2.0
+"""How long a worker may take to end once it is measured; its server goes as well."""
+
 
 class Failed(Exception):
     """A measured process ended in an error or took too long; says what it said last."""
@@ -67,7 +70,7 @@ async def workers(subject: Subject, servers: Servers, count: int = 1) -> AsyncIt
                 process.terminate()
         for process in started:
             try:
-                async with asyncio.timeout(8):
+                async with asyncio.timeout(STOP_S):
                     await process.wait()
             except TimeoutError:
                 process.kill()

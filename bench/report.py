@@ -58,7 +58,7 @@ def _throughput(results: Results) -> str:
     return (
         "## End to end\n\n"
         "20,000 tasks that do nothing, first submission to last readable result, one worker process (slower queues get as\n"
-        "many tasks as they do in about four seconds).\n\n"
+        "many tasks as they do in about three seconds).\n\n"
         + _table(["", "ratio", "tasks/s", "least–most", ""], rows)
         + "\n\n"
         + _verdict(results, ours, two)

@@ -88,7 +88,7 @@ async def _round(results: Results, sections: Sequence[str], wanted: list[Subject
     if "throughput" in sections or "submission" in sections:
         await note("floor", "floor", lambda: measures.floor(n, 500 if quick else 2_000))
     if "submission" in sections:
-        few, many = (200, 1_000) if quick else (1_000, 5_000)
+        few, many = (200, 1_000) if quick else (1_000, 2_000)
         for subject in (OURS, *wanted):
             size = n if subject is OURS else many
             await note("submission", subject, lambda s=subject, k=size: measures.submission(s, few, k))
@@ -96,7 +96,7 @@ async def _round(results: Results, sections: Sequence[str], wanted: list[Subject
         for subject in (OURS, JETSTREAM, *wanted):
             await note("latency", subject, lambda s=subject: measures.latency(s, 60 if quick else 200))
     if "promises" in sections:
-        few = n // 2
+        few = n // 3
         await note("promises", "all promises kept", lambda: measures.throughput(OURS, few))
         for subject in SWITCHED_OFF:
             await note("promises", subject, lambda s=subject: measures.throughput(s, few))
