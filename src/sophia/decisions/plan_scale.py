@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import ceil
+from collections.abc import Mapping, Sequence
 
+from sophia.decisions.scaling.backlog import backlog
+from sophia.decisions.scaling.base import Policy, Situation, Want
+from sophia.decisions.scaling.forecast import forecast
+from sophia.decisions.scaling.history import History
+from sophia.decisions.scaling.schedule import schedule
+from sophia.decisions.scaling.static import static
 from sophia.decisions.windows import Bounds, bounds_at
 from sophia.nouns.pool import Action, Demand, Instance, InstanceState, PoolSpec, ScalePlan
 
@@ -12,15 +17,33 @@ CAPACITY_STATES = frozenset({InstanceState.REQUESTED, InstanceState.BOOTING, Ins
 """States that count as capacity, now or soon. What drains no longer does, so its replacement may overlap with it for
 at most ``drain_timeout_s``."""
 
+POLICIES: Mapping[str, Policy] = {
+    "static": static,
+    "schedule": schedule,
+    "backlog": backlog,
+    "forecast": forecast,
+}
+
+MINUTE_END_MS = 15_000
+"""How long before the end of a paid minute an instance may go: a pass of the loop and the call must fit in."""
+
 
 def plan_scale(
-    spec: PoolSpec, instances: Sequence[Instance], demand: Demand, now_ms: int, *, pool: str = ""
+    spec: PoolSpec,
+    instances: Sequence[Instance],
+    demand: Demand,
+    now_ms: int,
+    *,
+    pool: str = "",
+    history: History | None = None,
+    policy: Policy | None = None,
 ) -> ScalePlan:
     """The next steps of a pool, at most one kind of scaling at a time: up at once, down only by idle instances.
 
     With unknown demand it does nothing at all: whoever cannot hear the queue cannot hear the workers either.
     A busy instance, and one whose load is unknown, is never drained; above the maximum they go when they become idle.
-    ``pool`` is the name put into the actions.
+    ``pool`` is the name put into the actions, ``history`` what was learned of the pool's demand before, ``policy``
+    replaces the one that the pool names.
     """
     bounds = bounds_at(spec, now_ms)
     capacity = [instance for instance in instances if instance.state in CAPACITY_STATES]
@@ -29,13 +52,15 @@ def plan_scale(
     overdue = _overdue(spec, instances, now_ms)
     gone = {instance.id for instance, _ in overdue}
     capacity = [instance for instance in capacity if instance.id not in gone]
-    desired, reason = _desired(spec, capacity, demand, bounds)
+    situation = Situation(spec=spec, capacity=capacity, demand=demand, bounds=bounds, history=history, now_ms=now_ms)
+    want = (policy or POLICIES[spec.scaling.policy])(situation)
+    desired, reason = _within(want, bounds)
     actions = [Action(verb="terminate", pool=pool, instance_id=instance.id, reason=why) for instance, why in overdue]
     missing = desired - len(capacity)
     actions += [Action(verb="launch", pool=pool, reason=f"{reason}; {len(capacity)} there") for _ in range(missing)]
     actions += [
         Action(verb="drain", pool=pool, instance_id=instance.id, reason=why)
-        for instance, why in _dispensable(spec, capacity, desired, bounds, now_ms)
+        for instance, why in _dispensable(want, capacity, desired, bounds, now_ms)
     ]
     return ScalePlan(desired=desired, reason=reason, actions=tuple(actions))
 
@@ -60,57 +85,18 @@ def _overdue(spec: PoolSpec, instances: Sequence[Instance], now_ms: int) -> list
     return found
 
 
-def _desired(spec: PoolSpec, capacity: Sequence[Instance], demand: Demand, bounds: Bounds) -> tuple[int, str]:
+def _within(want: Want, bounds: Bounds) -> tuple[int, str]:
     """The number the pool should settle at, within its bounds, and why."""
-    waiting, running = demand.waiting or 0, demand.running or 0
-    if waiting + running == 0:
-        need, why = 0, "nothing waits or runs"
-    elif _starving(spec, capacity, demand):
-        need = len(capacity) + 1
-        why = (
-            f"the oldest of {waiting} waiting tasks is {demand.oldest_age_s:.0f} s old, "
-            f"target {spec.target_wait_s:g} s, and all {len(capacity)} instances are full: one more"
-        )
-    else:
-        need = _instances_for(spec, waiting, running, demand.task_s)
-        pace = "mean task time unknown" if demand.task_s is None else f"mean task {demand.task_s:.2g} s"
-        why = f"{waiting} waiting and {running} running need {need} at {spec.slots} slots ({pace}, target wait {spec.target_wait_s:g} s)"
     source = f" ({bounds.reason})" if bounds.reason else ""
-    if need < bounds.min:
-        return bounds.min, f"{why}; minimum {bounds.min}{source}"
-    if need > bounds.max:
-        return bounds.max, f"{why}; maximum {bounds.max}{source}"
-    return need, f"{why}{source}"
-
-
-def _instances_for(spec: PoolSpec, waiting: int, running: int, task_s: float | None) -> int:
-    """Instances on which the last waiting task starts within ``target_wait_s``; at least one.
-
-    ``n`` slots that are all taken free ``n / task_s`` places a second, so of ``w`` waiting and ``r`` running tasks the
-    last one starts after ``(w + r - n) * task_s / n`` seconds; at most the target for ``n >= (w + r) / (1 + target /
-    task_s)``. Without a known task time every task is given a slot.
-    """
-    reuse = 1.0 if task_s is None else 1 + spec.target_wait_s / max(task_s, 0.001)
-    return max(1, ceil(ceil((waiting + running) / reuse) / spec.slots))
-
-
-def _starving(spec: PoolSpec, capacity: Sequence[Instance], demand: Demand) -> bool:
-    """Whether the target is being missed with everything there and full: then the mean task time misleads.
-
-    Waiting for what boots keeps this to one step per boot.
-    """
-    if not capacity or not demand.waiting or demand.oldest_age_s is None or demand.oldest_age_s <= spec.target_wait_s:
-        return False
-    if _instances_for(spec, demand.waiting, demand.running or 0, demand.task_s) > len(capacity):
-        return False
-    return all(
-        instance.state is InstanceState.READY and instance.busy is not None and instance.busy >= instance.slots
-        for instance in capacity
-    )
+    if want.need < bounds.min:
+        return bounds.min, f"{want.reason}; minimum {bounds.min}{source}"
+    if want.need > bounds.max:
+        return bounds.max, f"{want.reason}; maximum {bounds.max}{source}"
+    return want.need, f"{want.reason}{source}"
 
 
 def _dispensable(
-    spec: PoolSpec, capacity: Sequence[Instance], desired: int, bounds: Bounds, now_ms: int
+    want: Want, capacity: Sequence[Instance], desired: int, bounds: Bounds, now_ms: int
 ) -> list[tuple[Instance, str]]:
     """Idle instances to drain: at once above the maximum, else after the idle timeout; the dearest first."""
     idle = [instance for instance in capacity if instance.state is InstanceState.READY and instance.busy == 0]
@@ -119,11 +105,21 @@ def _dispensable(
     source = f" ({bounds.reason})" if bounds.reason else ""
     chosen = [(one, f"{len(capacity)} there, maximum {bounds.max}{source}") for one in idle[:over]]
     surplus = max(0, len(capacity) - desired - len(chosen))
-    if spec.idle_timeout_s is None:
+    if want.idle_s is None:
         return chosen
     for one in idle[over:]:
         idle_s = 0.0 if one.idle_since_ms is None else (now_ms - one.idle_since_ms) / 1000
-        if surplus > 0 and one.idle_since_ms is not None and idle_s >= spec.idle_timeout_s:
-            chosen.append((one, f"idle for {idle_s:.0f} s, timeout {spec.idle_timeout_s:g} s; {desired} needed"))
-            surplus -= 1
+        if surplus <= 0 or one.idle_since_ms is None or idle_s < want.idle_s:
+            continue
+        if want.paid_out and not _minute_ends(one, now_ms):
+            continue
+        chosen.append((one, f"idle for {idle_s:.0f} s, timeout {want.idle_s:g} s; {desired} needed"))
+        surplus -= 1
     return chosen
+
+
+def _minute_ends(instance: Instance, now_ms: int) -> bool:
+    """Whether the minute that is paid already is about over. What is not billed yet may go at any time."""
+    if instance.billed_from_ms is None:
+        return True
+    return (now_ms - instance.billed_from_ms) % 60_000 >= 60_000 - MINUTE_END_MS

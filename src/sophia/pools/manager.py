@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Mapping
 from msgspec.structs import replace
 
 from sophia.decisions.plan_scale import plan_scale
+from sophia.decisions.scaling.history import History
 from sophia.decisions.windows import bounds_at
 from sophia.events.base import EventLog
 from sophia.nouns.clock import Clock
@@ -83,6 +84,7 @@ class PoolManager:
         self._desk = OrderDesk(self._pools, providers, self._roster, self._actor, events, clock)
         self._reaper = Reaper(self._pools, providers, ledger, clock, settings.pools_loop.reap_every_s)
         self._paces = {name: Pace() for name in self._pools}
+        self._histories = {name: History(spec.scaling) for name, spec in self._pools.items()}
         self._loaded = False
         self._rest_s = 0.0
         """How long nothing is expected to change by itself."""
@@ -192,9 +194,10 @@ class PoolManager:
         if spec.provider not in self._providers:
             return self._status(name, spec, seen, None, Demand(waiting=None, running=None))
         demand = demand_for(spec, seen, self._paces[name].task_s)
-        plan = plan_scale(
-            self._within_caps(name, spec, seen.at_ms), self._roster.live(name), demand, seen.at_ms, pool=name
-        )
+        history = self._histories[name]
+        history.look(demand, seen.at_ms)
+        within = self._within_caps(name, spec, seen.at_ms)
+        plan = plan_scale(within, self._roster.live(name), demand, seen.at_ms, pool=name, history=history)
         if plan.actions:
             log.info(
                 "pool %s: %s",

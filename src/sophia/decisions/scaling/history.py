@@ -1,0 +1,178 @@
+"""What is learned of a pool's demand, online and from nothing but what was seen before.
+
+Demand is the number of tasks that wait or run: slots that would be in use if there were enough of them. It is kept in
+cells of a minute. Hourly figures would be too coarse for machines that boot for minutes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from math import sqrt
+
+from sophia.nouns.pool import Demand, Scaling
+
+CELL_MS = 60_000
+WINDOW = 120
+"""Cells whose mean and spread say what to expect: two hours, many boots long and short against the day."""
+BIN_MS = 900_000
+BINS_PER_DAY = 96
+BINS = 7 * BINS_PER_DAY
+BIN_WEIGHT = 45
+"""Minutes after which a quarter of an hour of the week forgets: three weeks."""
+BUDGET_HALF_LIFE_S = 86_400.0
+BUDGET_START_S = 6 * 3600.0
+"""At the beginning work of so long is taken to have used its error budget up exactly, so that little is decided by the
+first hours."""
+MAX_STEP_S = 120.0
+USUAL_Z = 4.0
+"""Standard deviations of headroom when the error budget is just used up; counts of tasks have long tails."""
+LEAST_Z, MOST_Z = 1.0, 6.0
+PACE_Z = 4.0
+"""How many fewer there are with a budget that is untouched."""
+
+
+class _Cell:
+    __slots__ = ("count", "counts", "squares", "total")
+
+    def __init__(self) -> None:
+        self.count = self.total = self.squares = 0
+        self.counts: Counter[int] = Counter()
+
+
+class History:
+    """Of one pool. ``look`` takes in what is seen; everything else only reads."""
+
+    def __init__(self, scaling: Scaling) -> None:
+        self._lead_cells = max(1, round(scaling.boot_s * 1000 / CELL_MS))
+        self._objective_s = scaling.objective_s
+        self._allowed = 1 - scaling.share
+        self._at: int | None = None
+        self._cell = _Cell()
+        self._cells: deque[_Cell] = deque()
+        self._count = self._total = self._squares = 0
+        self._counts: Counter[int] = Counter()
+        self._bins = [0.0] * BINS
+        self._seen = [0] * BINS
+        self._last_ms: int | None = None
+        self._started = self._late = 0.0
+
+    def look(self, demand: Demand, now_ms: int) -> None:
+        """Take in the demand of one moment. Unknown demand teaches nothing."""
+        if demand.waiting is None or demand.running is None:
+            self._last_ms = None
+            return
+        self._spend(demand, now_ms)
+        self._last_ms = now_ms
+        at = now_ms // CELL_MS
+        if self._at is None:
+            self._at = at
+        elif at > self._at:
+            self._close(self._at)
+            self._at = at
+        slots = demand.running + demand.hosted + round(_would_run(demand))
+        cell = self._cell
+        cell.count += 1
+        cell.total += slots
+        cell.squares += slots * slots
+        cell.counts[slots] += 1
+
+    def likely(self) -> float:
+        """Slots that suffice while what is launched now boots: mean and spread of the last two hours, moved as the day
+        and the week usually move, with the headroom that the error budget asks for."""
+        count = self._count + self._cell.count
+        if not count:
+            return 0.0
+        mean = (self._total + self._cell.total) / count
+        spread = sqrt(max(0.0, (self._squares + self._cell.squares) / count - mean * mean))
+        return (mean + self.headroom() * spread) * self.drift()
+
+    def headroom(self) -> float:
+        """Standard deviations above the mean: an error budget that is spent asks for more, an untouched one for less."""
+        left = 1 - self.late_share() / self._allowed
+        return min(MOST_Z, max(LEAST_Z, USUAL_Z - PACE_Z * left))
+
+    def late_share(self) -> float:
+        """Share of the work of about the last day that started later than the objective allows."""
+        return self._late / self._started if self._started else 0.0
+
+    def worth(self, slots: int, least: float) -> int:
+        """Instances of which even the last one has, by the last two hours, ``least`` slots in use on average."""
+        count = self._count + self._cell.count
+        if not count:
+            return 0
+        counts = self._counts + self._cell.counts
+        instances = 0
+        while instances < 10_000:
+            floor = instances * slots
+            use = sum(min(slots, wanted - floor) * times for wanted, times in counts.items() if wanted > floor)
+            if use / count < least or not use:
+                return instances
+            instances += 1
+        return instances
+
+    def drift(self) -> float:
+        """How much more there usually is after a boot than in the middle of the window, at this time of the week; 1 while
+        that is not known. What usually becomes less is let go when it has."""
+        if self._at is None:
+            return 1.0
+        here, there = self._usual(self._at - WINDOW // 2), self._usual(self._at + self._lead_cells)
+        if here is None or there is None:
+            return 1.0
+        return min(1.5, max(1.0, (1 + there) / (1 + here)))
+
+    def _usual(self, at: int) -> float | None:
+        """Mean demand of the hour around a minute of the week; of that hour on any day until this one was seen."""
+        middle = at * CELL_MS // BIN_MS
+        found = [self._bin(index) for index in range(middle - 2, middle + 3)]
+        known = [one for one in found if one is not None]
+        return sum(known) / len(known) if len(known) == len(found) else None
+
+    def _bin(self, index: int) -> float | None:
+        index %= BINS
+        if self._seen[index]:
+            return self._bins[index]
+        same = [one for one in range(index % BINS_PER_DAY, BINS, BINS_PER_DAY) if self._seen[one]]
+        return sum(self._bins[one] for one in same) / len(same) if same else None
+
+    def _close(self, at: int) -> None:
+        cell, self._cell = self._cell, _Cell()
+        self._cells.append(cell)
+        self._count += cell.count
+        self._total += cell.total
+        self._squares += cell.squares
+        self._counts.update(cell.counts)
+        if len(self._cells) > WINDOW:
+            old = self._cells.popleft()
+            self._count -= old.count
+            self._total -= old.total
+            self._squares -= old.squares
+            self._counts.subtract(old.counts)
+        index = at * CELL_MS // BIN_MS % BINS
+        self._seen[index] = min(self._seen[index] + 1, BIN_WEIGHT)
+        self._bins[index] += (cell.total / cell.count - self._bins[index]) / self._seen[index]
+
+    def _spend(self, demand: Demand, now_ms: int) -> None:
+        """What started since the last look, and what of it was late. The queue is first come first served, so what
+        starts is about as old as the oldest that still waits."""
+        running, waiting = demand.running or 0, demand.waiting or 0
+        if self._last_ms is None or demand.task_s is None:
+            return
+        step_s = min(max(0.0, (now_ms - self._last_ms) / 1000), MAX_STEP_S)
+        fade = 0.5 ** (step_s / BUDGET_HALF_LIFE_S)
+        pace = running / max(demand.task_s, 0.01)
+        if not self._started:
+            self._started = pace * BUDGET_START_S
+            self._late = self._started * self._allowed
+        started = pace * step_s
+        late = waiting > 0 and (demand.oldest_age_s or 0.0) > self._objective_s
+        self._started = self._started * fade + started
+        self._late = self._late * fade + (started if late else 0.0)
+
+
+def _would_run(demand: Demand) -> float:
+    """Slots that what waits would have in use if there had been enough: a queue that grew while a machine booted holds
+    the arrivals of minutes, of which those of one task's time would have run at once (Little's law)."""
+    waiting, age_s = demand.waiting or 0, demand.oldest_age_s or 0.0
+    if demand.task_s is None or age_s <= demand.task_s:
+        return waiting
+    return waiting * demand.task_s / age_s
