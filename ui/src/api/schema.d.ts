@@ -129,6 +129,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/hosts/join": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Exchange a GPU host's join token for its credentials
+         * @description The token is good for one host and a short time. Attempts are limited: 20 a minute from one address.
+         */
+        post: operations["joinHost"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models": {
         parameters: {
             query?: never;
@@ -636,6 +656,17 @@ export interface components {
             status: "ok";
             version: string;
         };
+        /** HostJoined */
+        HostJoined: {
+            /** @description Credentials, for the environment of its worker. */
+            environment: {
+                [key: string]: string;
+            };
+            instance_id: string;
+            pool: string;
+            /** @description The platform's sophia.yaml, which holds no secret. */
+            settings: Record<string, unknown>;
+        };
         /** InstanceView */
         InstanceView: {
             busy: number | null;
@@ -653,6 +684,13 @@ export interface components {
             slots: number;
             /** @enum {unknown} */
             state: "booting" | "draining" | "ready" | "requested" | "terminated" | "working";
+        };
+        /** JoinHost */
+        JoinHost: {
+            /** @description Made by the host. It binds the token: the same host may ask again when an answer was lost. */
+            host_key: string;
+            /** @description Of the host's set-up document. */
+            token: string;
         };
         /** Light */
         Light: {
@@ -1512,6 +1550,84 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+        };
+    };
+    joinHost: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JoinHost"];
+            };
+        };
+        responses: {
+            /** @description It has joined */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostJoined"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
