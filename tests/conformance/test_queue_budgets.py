@@ -187,3 +187,57 @@ async def test_a_types_cap_does_not_hold_up_the_tenants_other_types(engine: Engi
     await engine.work.settle([Settlement(lease=again[0], outcome=AttemptOutcome.SUCCEEDED, result=1)])
     assert await lease_all(engine) == []
     assert sum(row.waiting or 0 for row in await engine.tasks.stats()) == 0
+
+
+async def bury(engine: Engine, *tasks: Task, usage: Usage | None = None) -> None:
+    """They were admitted; they run once, and are given up."""
+    leases = await lease_all(engine)
+    assert {lease.task.id for lease in leases} == {task.id for task in tasks}
+    error = ErrorInfo(code="x", message="x")
+    settled = [
+        Settlement(lease=lease, outcome=AttemptOutcome.DEAD, error=error, usage=usage or Usage()) for lease in leases
+    ]
+    assert all(await engine.work.settle(settled))
+
+
+async def test_a_dead_letter_that_is_queued_again_reserves_again(engine: Engine) -> None:
+    task = costly(8 * DIME)
+    assert await admitted(engine, task)
+    await bury(engine, task, usage=Usage(cost_nano_usd=2 * DIME))
+    # 2 are spent; the dead letter holds nothing, and may spend 6 more when it is queued again.
+    assert (await engine.tasks.redrive("acme", [task.id])).went == [task.id]
+    assert not await admitted(engine, costly(2 * DIME + 1))
+    assert await admitted(engine, costly(2 * DIME))
+    (lease, _) = await lease_all(engine)
+    await engine.work.settle([Settlement(lease=lease, outcome=AttemptOutcome.SUCCEEDED, result=1)])
+    assert await admitted(engine, costly(6 * DIME))
+    assert not await admitted(engine, costly(1))
+
+
+async def test_a_dead_letter_that_finds_no_room_stays_one_and_is_told_why(engine: Engine) -> None:
+    dead = [costly(4 * DIME) for _ in range(2)]
+    assert await admitted(engine, *dead)
+    await bury(engine, *dead)
+    assert await admitted(engine, costly(5 * DIME))
+    outcome = await engine.tasks.redrive(None, [dead[0].id, dead[1].id])
+    assert outcome.went == [dead[0].id]
+    refusal = outcome.refused[dead[1].id]
+    assert refusal.code == "budget_exceeded"
+    assert "usd_per_day of tenant 'acme' is $1: $0 are spent, $0.9 are reserved" in refusal.message
+    assert "$0.1 are left, and this task needs $0.4; it resets at" in refusal.message
+    assert refusal.retry_after_s is not None
+    assert 0 < refusal.retry_after_s <= 86_400
+    assert [record.task.id for record in await engine.tasks.dead("acme", 10)] == [dead[1].id]
+    await engine.tasks.cancel(dead[0].id, "make room")
+    assert (await engine.tasks.redrive("acme", [dead[1].id])).went == [dead[1].id]
+    assert dead[1].id in {lease.task.id for lease in await lease_all(engine)}
+
+
+async def test_dead_letters_queued_again_at_once_stay_within_the_budget(engine: Engine) -> None:
+    dead = [costly() for _ in range(10)]
+    assert await admitted(engine, *dead)
+    await bury(engine, *dead)
+    assert await admitted(engine, costly(7 * DIME))
+    outcomes = await asyncio.gather(*(engine.tasks.redrive("acme", [task.id]) for task in dead))
+    assert sum(len(outcome.went) for outcome in outcomes) == 3
+    assert sum(len(outcome.refused) for outcome in outcomes) == 7

@@ -56,7 +56,7 @@ async def use_everything(engine: Engine) -> None:
     for _ in range(3):
         await engine.upkeep.upkeep(100)
     (dead,) = await engine.tasks.dead(None, 10)
-    assert await engine.tasks.redrive(None, [dead.task.id]) == [dead.task.id]
+    assert (await engine.tasks.redrive(None, [dead.task.id])).went == [dead.task.id]
     await engine.work.lease("w2", list(STREAMS), 100, 0)
     assert await engine.work.lease("w2", list(STREAMS), 1, 0.05) == []
     await engine.tasks.stats()

@@ -221,9 +221,9 @@ async def test_a_worker_that_dies_again_and_again_ends_in_the_dead_letters(engin
     assert dead.error is not None
     assert dead.error.code == "worker_lost"
     assert await engine.tasks.dead("somebody-else", 10) == []
-    assert await engine.tasks.redrive("somebody-else", [task.id]) == []
+    assert (await engine.tasks.redrive("somebody-else", [task.id])).went == []
     assert sum(row.dead or 0 for row in await engine.tasks.stats()) == 1
-    assert await engine.tasks.redrive(task.tenant, [task.id]) == [task.id]
+    assert (await engine.tasks.redrive(task.tenant, [task.id])).went == [task.id]
     assert sum(row.dead or 0 for row in await engine.tasks.stats()) == 0
     assert await engine.tasks.dead(None, 10) == []
     lease = await lease_one(engine)

@@ -133,10 +133,10 @@ async def test_a_key_that_a_newer_task_holds_is_no_hindrance(engine: Engine) -> 
     assert receipt.task_id == newer.id
 
 
-async def test_a_reservation_is_made_again_even_over_the_budget(engine: Engine) -> None:
+async def test_what_may_still_be_spent_is_reserved_again_even_over_the_budget(engine: Engine) -> None:
     reserved = Reservation(nano_usd=0, tokens=60)
     now_ms = time.time_ns() // 1_000_000
     records = [lost(tenant="acme", reserved=reserved, submitted_at_ms=now_ms) for _ in range(2)]
     assert len(await engine.upkeep.restore(records)) == 2
-    with pytest.raises(BudgetExceeded, match="120 tokens are reserved"):
+    with pytest.raises(BudgetExceeded, match="106 tokens are reserved"):
         await engine.tasks.submit([make_task(tenant="acme", reserved=reserved, submitted_at_ms=now_ms)])

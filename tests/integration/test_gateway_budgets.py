@@ -9,8 +9,11 @@ from typing import Any
 import aiohttp
 
 from sophia.nouns.budget import TenantBudget
+from sophia.nouns.errors import ErrorInfo
+from sophia.nouns.task import AttemptOutcome
+from sophia.queue.base import Settlement
 from sophia.settings.model import TenantSettings
-from tests.support.gateways import HEADERS, OTHER_HEADERS, running_platform
+from tests.support.gateways import HEADERS, OTHER_HEADERS, front_of_house
 
 CAPS = {
     "tenants": {"acme": TenantSettings(budget=TenantBudget(usd_per_day=1.0, tokens_per_month=1_000_000))},
@@ -24,7 +27,7 @@ async def post(session: aiohttp.ClientSession, body: Any, headers: dict[str, str
 
 
 async def test_submissions_at_once_are_admitted_up_to_the_budget(redis_url: str, tmp_path: Path) -> None:
-    async with running_platform(redis_url, tmp_path, changes=CAPS) as running:
+    async with front_of_house(redis_url, tmp_path, changes=CAPS) as running:
         async with aiohttp.ClientSession(running.url) as session:
             answers = await asyncio.gather(*(post(session, DIME, HEADERS) for _ in range(200)))
             assert [status for status, _, _ in answers].count(202) == 10
@@ -43,10 +46,36 @@ async def test_submissions_at_once_are_admitted_up_to_the_budget(redis_url: str,
 
 
 async def test_a_task_without_caps_of_its_own_is_held_to_what_it_reserved(redis_url: str, tmp_path: Path) -> None:
-    async with running_platform(redis_url, tmp_path, changes=CAPS) as running:
+    async with front_of_house(redis_url, tmp_path, changes=CAPS) as running:
         async with aiohttp.ClientSession(running.url, headers=HEADERS) as session:
             status, accepted, _ = await post(session, {"type": "light", "payload": {"prompt": "hi"}}, HEADERS)
             assert status == 202
             async with session.get(f"/v1/tasks/{accepted['id']}") as answer:
                 task = await answer.json()
             assert task["budget"]["max_tokens"] > 0
+
+
+async def test_a_dead_letter_without_room_in_the_budget_is_told_and_holds_up_no_other(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async with front_of_house(redis_url, tmp_path, changes=CAPS) as running:
+        async with aiohttp.ClientSession(running.url, headers=HEADERS) as session:
+            for usd in (0.1, 0.5):
+                body = {**DIME, "budget": {**DIME["budget"], "max_usd": usd}}
+                assert (await post(session, body, HEADERS))[0] == 202
+                lease = await running.lease()
+                dead = Settlement(lease=lease, outcome=AttemptOutcome.DEAD, error=ErrorInfo(code="x", message="x"))
+                assert await running.work.settle([dead]) == [True]
+            small, large = [record.task.id for record in reversed(await running.queue.dead("acme", 5))]
+            for _ in range(6):
+                assert (await post(session, DIME, HEADERS))[0] == 202
+            async with session.post("/v1/dead-letters/redrive", json={"all": True}) as answer:
+                outcome = await answer.json()
+            assert (outcome["redriven"], outcome["more"]) == ([small], False)
+            (left,) = outcome["not_redriven"]
+            assert (left["id"], left["code"]) == (large, "budget_exceeded")
+            assert "$0.4 are left, and this task needs $0.5; it resets at" in left["reason"]
+            assert left["retry_after_s"] > 0
+            async with session.post("/v1/dead-letters/redrive", json={"ids": [large]}) as answer:
+                (left,) = (await answer.json())["not_redriven"]
+            assert "$0.3 are left" in left["reason"]

@@ -11,7 +11,7 @@ import msgspec
 from sophia.nouns.errors import ErrorInfo
 from sophia.nouns.task import AttemptOutcome, Task
 from sophia.queue.base import Settlement
-from tests.support.gateways import HEADERS, OTHER_HEADERS, OTHER_TENANT, TENANT, Platform, running_platform
+from tests.support.gateways import HEADERS, OTHER_HEADERS, OTHER_TENANT, TENANT, Platform, front_of_house
 from tests.support.tasks import make_task
 
 ERROR = ErrorInfo(code="unavailable", message="the model never came")
@@ -61,7 +61,7 @@ async def test_named_ones_are_queued_again(platform: Platform, api: aiohttp.Clie
     assert (lease.task.id, lease.attempts_counted) == (first.id, 1)
     await platform.succeed(lease)
     (left,) = (await redrive(api, {"ids": [first.id]}))["not_redriven"]
-    assert left == {"id": first.id, "reason": "it is succeeded"}
+    assert left == {"id": first.id, "reason": "it is succeeded", "code": None, "retry_after_s": None}
     assert [row["id"] for row in (await get(api, "/v1/dead-letters"))["tasks"]] == [second.id]
     assert (await get(api, "/v1/queue"))["dead"] == 2
 
@@ -91,7 +91,7 @@ async def test_what_a_redrive_may_ask(platform: Platform, api: aiohttp.ClientSes
 
 
 async def test_entries_that_cannot_be_decoded_are_shown_to_operators(redis_url: str, tmp_path: Path) -> None:
-    async with running_platform(redis_url, tmp_path, operator=True) as platform:
+    async with front_of_house(redis_url, tmp_path, operator=True) as platform:
         stream = "sophia:{0}:stream:light:2"
         await platform.client.xadd(stream, {b"what": b"ever \xff"})
         await platform.client.xadd(stream, {"i": "no-such-task", "b": "{}"})

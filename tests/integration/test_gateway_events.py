@@ -15,7 +15,7 @@ import pytest
 
 from sophia.gateway import events_sse
 from sophia.queue.base import Lease
-from tests.support.gateways import HEADERS, Platform, running_platform
+from tests.support.gateways import HEADERS, Platform, front_of_house
 from tests.support.waiting import eventually
 
 LIGHT: dict[str, Any] = {"type": "light", "payload": {"prompt": "say hello"}}
@@ -155,7 +155,7 @@ async def test_a_client_that_leaves_is_forgotten(platform: Platform, api: aiohtt
 
 async def test_stopping_the_gateway_ends_open_streams_at_once(redis_url: str, tmp_path: Path) -> None:
     async with asyncio.timeout(15), aiohttp.ClientSession(headers=HEADERS) as session:
-        async with running_platform(redis_url, tmp_path) as platform:
+        async with front_of_house(redis_url, tmp_path) as platform:
             async with session.post(f"{platform.url}/v1/tasks", json=LIGHT) as answer:
                 task_id = (await answer.json())["id"]
             answer = await session.get(f"{platform.url}/v1/tasks/{task_id}/events")

@@ -12,7 +12,7 @@ import openai
 import pytest
 import pytest_asyncio
 
-from tests.support.gateways import HEADERS, KEY, Platform, running_platform
+from tests.support.gateways import HEADERS, KEY, Platform, front_of_house
 from tests.support.models import make_models
 from tests.support.upstreams import Upstream, upstream
 
@@ -30,7 +30,7 @@ async def provider() -> AsyncIterator[Upstream]:
 @pytest_asyncio.fixture
 async def platform(redis_url: str, tmp_path: Path, provider: Upstream) -> AsyncIterator[Platform]:
     models = make_models(chat_url=provider.url, embedding_url=provider.url)
-    async with running_platform(redis_url, tmp_path, models=models) as running:
+    async with front_of_house(redis_url, tmp_path, models=models) as running:
         yield running
 
 

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from sophia.inference.directory import ModelDirectory
-from tests.support.gateways import HEADERS, KEY, Platform, running_platform
+from tests.support.gateways import HEADERS, KEY, Platform, front_of_house
 from tests.support.models import make_models
 from tests.support.waiting import eventually
 
@@ -27,7 +27,7 @@ ENDLESS: dict[str, Any] = {"model": CHAT, "messages": HELLO, "max_tokens": 3_500
 
 @pytest_asyncio.fixture
 async def served(redis_url: str, tmp_path: Path, models: ModelDirectory) -> AsyncIterator[Platform]:
-    async with running_platform(redis_url, tmp_path, models=models) as platform:
+    async with front_of_house(redis_url, tmp_path, models=models) as platform:
         yield platform
 
 
@@ -155,7 +155,7 @@ async def test_mistakes_become_the_clients_own_exceptions(client: openai.AsyncOp
 
 async def test_a_model_server_that_is_down_is_a_503(redis_url: str, tmp_path: Path) -> None:
     models = make_models(chat_url="http://127.0.0.1:9/v1")
-    async with running_platform(redis_url, tmp_path, models=models) as platform:
+    async with front_of_house(redis_url, tmp_path, models=models) as platform:
         async with openai.AsyncOpenAI(base_url=f"{platform.url}/v1", api_key=KEY, max_retries=0) as client:
             with pytest.raises(openai.InternalServerError) as caught:
                 await client.chat.completions.create(model=CHAT, messages=HELLO)

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 
 from sophia.embedded.redis_server import RedisServer
-from tests.support.gateways import HEADERS, running_platform
+from tests.support.gateways import HEADERS, front_of_house
 
 LIGHT: dict[str, Any] = {"type": "light", "payload": {"prompt": "x"}}
 
@@ -17,7 +17,7 @@ LIGHT: dict[str, Any] = {"type": "light", "payload": {"prompt": "x"}}
 async def test_without_redis_requests_are_refused_clearly_and_what_was_accepted_is_kept(
     own_redis: RedisServer, tmp_path: Path
 ) -> None:
-    async with running_platform(own_redis.url, tmp_path) as platform:
+    async with front_of_house(own_redis.url, tmp_path) as platform:
         async with aiohttp.ClientSession(platform.url, headers=HEADERS) as api, asyncio.timeout(45):
 
             async def submit(key: str) -> tuple[int, dict[str, Any]]:

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from sophia.gateway.service import Gateway
 from sophia.nouns.errors import ConfigError
-from tests.support.gateways import Platform, running_platform
+from tests.support.gateways import Platform, front_of_house
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def built_page(tmp_path: Path) -> Path:
 
 
 async def test_the_built_page_and_its_files(redis_url: str, tmp_path: Path, built_page: Path) -> None:
-    async with running_platform(redis_url, tmp_path, static_dir=built_page) as platform:
+    async with front_of_house(redis_url, tmp_path, static_dir=built_page) as platform:
         async with aiohttp.ClientSession(platform.url) as anyone:
             for path in ("/", "/tasks/0123", "/pools"):
                 async with anyone.get(path) as answer:

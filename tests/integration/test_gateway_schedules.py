@@ -14,7 +14,7 @@ from sophia.nouns.submission import Submission
 from sophia.settings.model import ScheduleSettings
 from tests.support.cli import run
 from tests.support.clocks import moment_ms
-from tests.support.gateways import HEADERS, OTHER_TENANT, TENANT, running_platform
+from tests.support.gateways import HEADERS, OTHER_TENANT, TENANT, front_of_house
 from tests.support.scripted_api import ScriptedApi, reply
 
 TASK = Submission(type="light", payload={"prompt": "hi"})
@@ -37,7 +37,7 @@ async def test_a_tenants_schedules_with_their_last_and_next_run(redis_url: str, 
         "fine": msgspec.structs.replace(done, last_task_id="t1"),
         "refused": msgspec.structs.replace(done, last_error=ErrorInfo(code="budget_exceeded", message="too dear")),
     }
-    async with running_platform(redis_url, tmp_path, changes={"schedules": schedules}) as platform:
+    async with front_of_house(redis_url, tmp_path, changes={"schedules": schedules}) as platform:
         body = msgspec.json.encode(SchedulesSnapshot(schedules=states))
         await platform.events.put_snapshot(SCHEDULES_SNAPSHOT, body)
         async with aiohttp.ClientSession(platform.url, headers=HEADERS) as session:

@@ -22,6 +22,7 @@ from sophia.queue.redis import RedisTaskQueue, RedisWorkQueue
 from sophia.router.reconcile import IDLE_PASS_EVERY_S, PASS_EVERY_S, Reconciler
 from sophia.router.recorder import Recorder
 from sophia.store.sql import open_ledger
+from tests.support.budget_accounts import open_accounts
 from tests.support.lossy_platform import LossyPlatform, lossy_platform
 from tests.support.tasks import make_task
 
@@ -70,6 +71,7 @@ class TestAcceptance:
     async def test_what_the_queue_refuses_is_nowhere_and_its_key_is_free(self, bench: LossyPlatform) -> None:
         options = msgspec.structs.replace(bench.options, budgets={"acme": TenantBudget(tokens_per_day=100)})
         queue = RedisTaskQueue(bench.client, options)
+        await open_accounts(bench.upkeep)
         intake = Intake(queue, bench.ledger, bench.ledger, bench.packing, SystemClock(), idempotency_ttl_s=60)
         dear = durable("k", tenant="acme", reserved=Reservation(nano_usd=0, tokens=101))
         with pytest.raises(BudgetExceeded):

@@ -30,6 +30,7 @@ from sophia.router.sweep import Sweeper
 from sophia.settings.load import merged_settings
 from sophia.settings.model import ScheduleSettings, Settings, TenantSettings
 from sophia.store.sql import open_ledger
+from tests.support.budget_accounts import open_accounts
 from tests.support.clocks import WallClock
 from tests.support.waiting import eventually
 
@@ -99,6 +100,7 @@ class Bench:
 @pytest_asyncio.fixture
 async def bench(redis_client: Client, blocking_client: Client, tmp_path: Path) -> AsyncIterator[Bench]:
     bench = Bench(redis_client, blocking_client, tmp_path)
+    await open_accounts(RedisUpkeep(redis_client, blocking_client, OPTIONS))
     yield bench
     await bench.work.close()
     await bench.queue.close()

@@ -17,7 +17,7 @@ from sophia.nouns.errors import ConfigError
 from sophia.nouns.event import Event, EventKind
 from sophia.websocket import connection
 from sophia.websocket.service import WebSocketServer
-from tests.support.gateways import HEADERS, KEY, Platform, running_platform
+from tests.support.gateways import HEADERS, KEY, Platform, front_of_house
 from tests.support.waiting import eventually
 
 SUBSCRIBE = {"op": "subscribe", "topics": ["tasks", "pools", "queue"], "after": None}
@@ -69,7 +69,7 @@ async def test_pages_of_other_origins_may_not_connect(platform: Platform) -> Non
 async def test_connections_are_limited_per_address_and_counted(redis_url: str, tmp_path: Path) -> None:
     changes = {"websocket": {"max_connections_per_ip": 3}}
 
-    async with running_platform(redis_url, tmp_path, changes=changes) as platform, contextlib.AsyncExitStack() as stack:
+    async with front_of_house(redis_url, tmp_path, changes=changes) as platform, contextlib.AsyncExitStack() as stack:
 
         def active() -> float | None:
             return platform.registry.get_sample_value("websocket_active_connections")
@@ -86,7 +86,7 @@ async def test_connections_are_limited_per_address_and_counted(redis_url: str, t
 
 async def test_pings_come_and_a_silent_client_is_dropped(redis_url: str, tmp_path: Path) -> None:
     changes = {"websocket": {"ping_interval_s": 0.1, "pong_timeout_s": 0.3}}
-    async with running_platform(redis_url, tmp_path, changes=changes) as platform:
+    async with front_of_house(redis_url, tmp_path, changes=changes) as platform:
         async with aiohttp.ClientSession(headers=HEADERS) as session:
             async with asyncio.timeout(10), session.ws_connect(platform.ws_url, autoping=False) as socket:
                 for _ in range(5):
@@ -104,7 +104,7 @@ async def test_a_client_that_does_not_read_is_sent_away_and_resumes(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "SEND_TIMEOUT_S", 0.2)
-    async with running_platform(redis_url, tmp_path) as platform, aiohttp.ClientSession(headers=HEADERS) as session:
+    async with front_of_house(redis_url, tmp_path) as platform, aiohttp.ClientSession(headers=HEADERS) as session:
         async with session.ws_connect(platform.ws_url, max_msg_size=0) as socket:
             await socket.send_json(SUBSCRIBE)
             cursor = (await socket.receive_json())["cursor"]
@@ -145,7 +145,7 @@ async def test_messages_have_a_largest_size(platform: Platform) -> None:
 
 async def test_stopping_tells_clients_to_connect_again(redis_url: str, tmp_path: Path) -> None:
     async with asyncio.timeout(15), aiohttp.ClientSession(headers=HEADERS) as session:
-        async with running_platform(redis_url, tmp_path) as platform:
+        async with front_of_house(redis_url, tmp_path) as platform:
             socket = await session.ws_connect(platform.ws_url)
             await socket.send_json(SUBSCRIBE)
             assert (await socket.receive_json())["op"] == "subscribed"

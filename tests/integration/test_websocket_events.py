@@ -14,7 +14,7 @@ import pytest
 
 from sophia.nouns.event import Event, EventKind
 from sophia.nouns.task import Task
-from tests.support.gateways import HEADERS, OTHER_TENANT, TENANT, Platform, running_platform
+from tests.support.gateways import HEADERS, OTHER_TENANT, TENANT, Platform, front_of_house
 from tests.support.tasks import make_task
 from tests.support.waiting import eventually
 
@@ -116,7 +116,7 @@ async def test_tenants_see_their_own_tasks_only(platform: Platform) -> None:
 @pytest.mark.parametrize("partitions", [1, 3])
 async def test_disconnects_lose_and_repeat_nothing(redis_url: str, tmp_path: Path, partitions: int) -> None:
     changes = {"redis": {"partitions": partitions}}
-    async with running_platform(redis_url, tmp_path, changes=changes) as platform:
+    async with front_of_house(redis_url, tmp_path, changes=changes) as platform:
         choice = random.Random(partitions)
         tasks = [task_of() for _ in range(150)]
         expected = {(task.id, "task.queued") for task in tasks} | {(task.id, "task.cancelled") for task in tasks}
@@ -172,7 +172,7 @@ async def test_topics_can_be_changed_without_a_break(platform: Platform) -> None
 
 
 async def test_a_history_that_was_trimmed_is_a_gap(redis_url: str, tmp_path: Path) -> None:
-    async with running_platform(redis_url, tmp_path, events_max=10) as platform:
+    async with front_of_house(redis_url, tmp_path, events_max=10) as platform:
         await run_task(platform)
         start = await platform.events.head()
         noise = [Event(kind=EventKind.QUEUE_CHANGED, at_ms=n, subject="light") for n in range(300)]

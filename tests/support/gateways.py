@@ -35,6 +35,7 @@ from sophia.settings.loaded import Loaded, TenantKey
 from sophia.store.sql import SqlLedger, open_ledger
 from sophia.websocket.deps import WebSocketDeps
 from sophia.websocket.service import WebSocketServer
+from tests.support.budget_accounts import open_accounts
 from tests.support.models import make_models
 
 KEY, OTHER_KEY = "key-of-acme", "key-of-globex"
@@ -105,6 +106,7 @@ class Platform:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Platform]:
         await self.ledger.migrate()
+        await open_accounts(self.upkeep)
         services = [asyncio.create_task(service.run()) for service in (self.hub, self.gateway, self.websocket)]
         try:
             async with asyncio.timeout(10):
@@ -169,7 +171,7 @@ def _packaged() -> Loaded:
 
 
 @contextlib.asynccontextmanager
-async def running_platform(
+async def front_of_house(
     redis_url: str,
     data_dir: Path,
     *,
@@ -192,7 +194,7 @@ async def running_platform(
 @pytest_asyncio.fixture
 async def platform(redis_url: str, tmp_path: Path) -> AsyncIterator[Platform]:
     """Gateway and WebSocket server without a model server."""
-    async with running_platform(redis_url, tmp_path) as running:
+    async with front_of_house(redis_url, tmp_path) as running:
         yield running
 
 

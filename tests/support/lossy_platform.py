@@ -26,6 +26,7 @@ from sophia.router.service import Router
 from sophia.router.sweep import Sweeper
 from sophia.settings.load import load
 from sophia.settings.loaded import Loaded
+from sophia.settings.model import TenantSettings
 from sophia.store.sql import SqlLedger, open_ledger
 from sophia.worker.context import Handler
 from sophia.worker.runtime import Worker
@@ -140,7 +141,12 @@ class LossyPlatform:
 
 @contextlib.asynccontextmanager
 async def lossy_platform(
-    server: RedisServer, data_dir: Path, *, inline_max_bytes: int = 262_144, **queue: Any
+    server: RedisServer,
+    data_dir: Path,
+    *,
+    inline_max_bytes: int = 262_144,
+    tenants: Mapping[str, TenantSettings] | None = None,
+    **queue: Any,
 ) -> AsyncIterator[LossyPlatform]:
     loaded = load(None, data_dir, {}, "local")
     settings = loaded.settings
@@ -149,6 +155,7 @@ async def lossy_platform(
     settings = msgspec.structs.replace(
         settings,
         queue=msgspec.structs.replace(settings.queue, **figures),
+        tenants=tenants or {},
         objects=msgspec.structs.replace(settings.objects, inline_max_bytes=inline_max_bytes),
     )
     platform = LossyPlatform(msgspec.structs.replace(loaded, settings=settings), server)

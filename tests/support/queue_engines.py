@@ -20,12 +20,14 @@ from sophia.queue.jetstream import (
     JetStreamUpkeep,
     JetStreamWorkQueue,
     close_bus,
+    names,
     open_bus,
 )
 from sophia.queue.jetstream.messages import Put
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
 from sophia.queue.redis.shared import partition_prefix
 from sophia.redis.connection import connect_any
+from tests.support.budget_accounts import open_accounts
 from tests.support.clusters import empty
 from tests.support.nats import empty_nats
 
@@ -42,6 +44,9 @@ class Engine(msgspec.Struct):
     """What waits in the stream ``light`` is delivered to a worker that dies before it begins."""
     add_poison: Callable[[], Awaitable[None]]
     """Entries that are no tasks, in the stream ``light``."""
+    lose_everything: Callable[[], Awaitable[None]]
+    """As a server that is new."""
+    forget_accounts_are_open: Callable[[], Awaitable[None]]
 
 
 Factory = Callable[..., AbstractAsyncContextManager[Engine]]
@@ -66,6 +71,14 @@ async def redis_engine(redis_url: str, nats_url: str, partitions: int = 1, **opt
         for key in streams:
             await client.call(key, "XADD", key, "*", "what", "ever")
 
+    async def lose_everything() -> None:
+        await empty(client)
+
+    async def forget_accounts_are_open() -> None:
+        for number in range(4):
+            key = f"{partition_prefix(number)}:accounts"
+            await client.call(key, "DEL", key)
+
     tasks = RedisTaskQueue(client, chosen)
     engine = Engine(
         tasks=tasks,
@@ -75,7 +88,10 @@ async def redis_engine(redis_url: str, nats_url: str, partitions: int = 1, **opt
         events=RedisEventLog(client, blocking, chosen),
         lose_a_delivery=lose_a_delivery,
         add_poison=add_poison,
+        lose_everything=lose_everything,
+        forget_accounts_are_open=forget_accounts_are_open,
     )
+    await open_accounts(engine.upkeep)
     try:
         yield engine
     finally:
@@ -105,6 +121,12 @@ async def jetstream_engine(redis_url: str, nats_url: str, **options: Any) -> Asy
             await bus.write([Put("sophia.n.q.light.2.default." + f"what-{number}", b"ever")])
             await bus.write([Put("sophia.k.a.light.2.default")])
 
+    async def lose_everything() -> None:
+        await bus.api(f"STREAM.DELETE.{names.STREAM}")
+
+    async def forget_accounts_are_open() -> None:
+        await bus.purge(names.ACCOUNTS)
+
     tasks = JetStreamTaskQueue(bus, chosen)
     engine = Engine(
         tasks=tasks,
@@ -114,7 +136,10 @@ async def jetstream_engine(redis_url: str, nats_url: str, **options: Any) -> Asy
         events=JetStreamEventLog(bus),
         lose_a_delivery=lose_a_delivery,
         add_poison=add_poison,
+        lose_everything=lose_everything,
+        forget_accounts_are_open=forget_accounts_are_open,
     )
+    await open_accounts(engine.upkeep)
     try:
         yield engine
     finally:

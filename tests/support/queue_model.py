@@ -197,7 +197,9 @@ class QueueModel:
                 one.undelivered_until = None
                 one.fresh = False
                 counts["reclaimed"] += 1
-        return UpkeepReport(**{name: counts[name] for name in ("promoted", "reclaimed", "expired", "dead")})
+        return UpkeepReport(
+            promoted=counts["promoted"], reclaimed=counts["reclaimed"], expired=counts["expired"], dead=counts["dead"]
+        )
 
     def _worker_lost(self, one: ModelTask) -> str:
         one.outcomes.append(AttemptOutcome.LOST)

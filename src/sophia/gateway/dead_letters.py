@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.responses import Response
 
@@ -13,7 +13,7 @@ from sophia.gateway.query import number
 from sophia.gateway.responses import json_answer
 from sophia.gateway.schemas import DeadLetters, NotRedriven, Redriven, RedriveRequest
 from sophia.gateway.views import task_summary
-from sophia.nouns.errors import InvalidInput
+from sophia.nouns.errors import ErrorInfo, InvalidInput
 from sophia.nouns.ids import is_task_id
 
 MAX_REDRIVE = 1_000
@@ -43,9 +43,17 @@ async def _some(call: Call, ids: Sequence[str]) -> Redriven:
                 f"{task_id[:64]!r} is not a task id", field=f"ids[{index}]", mend="ids from GET /v1/dead-letters"
             )
     asked = list(dict.fromkeys(ids))
-    went = await call.deps.queue.redrive(call.tenant, asked)
-    left = [task_id for task_id in asked if task_id not in set(went)]
-    return Redriven(redriven=went, not_redriven=await _reasons(call, left), more=False)
+    outcome = await call.deps.queue.redrive(call.tenant, asked)
+    known = {*outcome.went, *outcome.refused}
+    left = await _reasons(call, [task_id for task_id in asked if task_id not in known])
+    return Redriven(redriven=outcome.went, not_redriven=[*_refused(outcome.refused), *left], more=False)
+
+
+def _refused(refused: Mapping[str, ErrorInfo]) -> list[NotRedriven]:
+    return [
+        NotRedriven(id=task_id, reason=error.message, code=error.code, retry_after_s=error.retry_after_s)
+        for task_id, error in refused.items()
+    ]
 
 
 async def _reasons(call: Call, ids: Sequence[str]) -> list[NotRedriven]:
@@ -58,11 +66,15 @@ async def _reasons(call: Call, ids: Sequence[str]) -> list[NotRedriven]:
 
 
 async def _all(call: Call) -> Redriven:
+    """Newest first. What a budget has no room for stays, and does not hold up what is behind it."""
     queue, went = call.deps.queue, list[str]()
-    while len(went) < MAX_REDRIVE:
-        dead = await queue.dead(call.tenant, _STEP)
-        step = await queue.redrive(call.tenant, [record.task.id for record in dead]) if dead else []
-        went += step
-        if not step:
+    refused: dict[str, ErrorInfo] = {}
+    while len(went) + len(refused) < MAX_REDRIVE:
+        dead = [record.task.id for record in await queue.dead(call.tenant, _STEP + len(refused))]
+        step = await queue.redrive(call.tenant, [task_id for task_id in dead if task_id not in refused])
+        went += step.went
+        refused |= step.refused
+        if not (step.went or step.refused):
             break
-    return Redriven(redriven=went, not_redriven=[], more=bool(await queue.dead(call.tenant, 1)))
+    left = [record.task.id for record in await queue.dead(call.tenant, len(refused) + 1)]
+    return Redriven(redriven=went, not_redriven=_refused(refused), more=any(task_id not in refused for task_id in left))

@@ -130,12 +130,31 @@ class Poison(msgspec.Struct, frozen=True, kw_only=True):
     newest: list[PoisonEntry]
 
 
+class Redrive(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of dead letters that were to be queued again. Those in neither are no dead letters of the tenant."""
+
+    went: list[str]
+    refused: dict[str, ErrorInfo]
+    """By task id: they stay dead letters, because a budget of their tenant has no room for them now."""
+
+
+class Spent(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant's tasks that were admitted in a period (``2026-11-23`` or ``2026-11``, UTC) have spent of it."""
+
+    tenant: str
+    period: str
+    nano_usd: int
+    tokens: int
+
+
 class UpkeepReport(msgspec.Struct, frozen=True, kw_only=True):
     promoted: int = 0
     reclaimed: int = 0
     expired: int = 0
     dead: int = 0
     next_due_in_s: float | None = None
+    accounts_open: bool = True
+    """``False``: the budgets' accounts have to be rebuilt, see ``BudgetAccounts``."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,7 +168,8 @@ class TaskQueue(Protocol):
     """The producer's and the reader's side."""
 
     async def submit(self, tasks: Sequence[Task]) -> list[Receipt]:
-        """Accept all tasks or raise; accepted is durable. A known idempotency key with another request: ``Conflict``."""
+        """Accept all tasks or raise; accepted is durable. A known idempotency key with another request: ``Conflict``.
+        No room in a budget of the tenant: ``BudgetExceeded``; its accounts are not open: ``Unavailable``."""
 
     async def get(self, task_ids: Sequence[str]) -> list[TaskRecord | None]:
         """Records that the queue still holds; ``None`` for those it never had or has let go (ask the ledger)."""
@@ -166,8 +186,9 @@ class TaskQueue(Protocol):
     async def dead(self, tenant: str | None, limit: int) -> list[TaskRecord]:
         """Dead letters of a tenant (``None``: of all), newest first."""
 
-    async def redrive(self, tenant: str | None, task_ids: Sequence[str]) -> list[str]:
-        """Queue dead tasks again, attempts counted anew; the ids of those that went."""
+    async def redrive(self, tenant: str | None, task_ids: Sequence[str]) -> Redrive:
+        """Queue dead tasks again, attempts counted anew. They are admitted anew too: what each may still spend is reserved
+        of today's budgets of its tenant, and those that find no room stay where they are."""
 
     async def close(self) -> None: ...
 
@@ -204,7 +225,23 @@ class WorkQueue(Protocol):
     async def close(self) -> None: ...
 
 
-class QueueUpkeep(Protocol):
+class BudgetAccounts(Protocol):
+    """What tenants have spent and reserved, after an engine has lost it. While the accounts are not open nothing is
+    admitted against a budget; so what is known is filled in, what was admitted before is restored, and then they are
+    opened, each step with the token that names this attempt alone. A step is refused (``False``, and nothing has changed)
+    when somebody else has begun, or everything was lost again, since."""
+
+    async def begin_accounts(self, token: str) -> bool:
+        """``True`` where they are open: there is nothing to do."""
+
+    async def fill_accounts(self, token: str, spent: Sequence[Spent]) -> bool:
+        """What was read of the ledger after ``begin_accounts``; an account that says more keeps it."""
+
+    async def open_accounts(self, token: str) -> bool:
+        """After every task that is still under way was restored."""
+
+
+class QueueUpkeep(BudgetAccounts, Protocol):
     """The router's side, under its leader lease."""
 
     async def upkeep(self, limit: int) -> UpkeepReport:
@@ -220,7 +257,8 @@ class QueueUpkeep(Protocol):
     async def restore(self, records: Sequence[TaskRecord]) -> list[str]:
         """Queue again what the queue has lost, as the ledger had it: attempts stay its history, and their numbers go on
         behind it, which fences off whoever still works on one. An attempt that was under way counts as lost, but not
-        against ``max_attempts``. Known ids change nothing; the ids of those that went."""
+        against ``max_attempts``. What a task may still spend is reserved again, whatever is left of the budgets, as soon
+        as their accounts are filled in: ``Unavailable`` until then. Known ids change nothing; the ids of those that went."""
 
     async def request_stop(self, worker: str) -> None:
         """Ask a worker to drain at its next beat."""

@@ -4,12 +4,37 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sophia.nouns.budget import TenantBudget
-from sophia.nouns.errors import BudgetExceeded
-from sophia.nouns.task import Task
-from sophia.nouns.usage import NANO_USD_PER_USD
+from sophia.nouns.budget import Reservation, TenantBudget
+from sophia.nouns.errors import BudgetExceeded, Unavailable
+from sophia.nouns.task import AttemptOutcome, Task, TaskRecord
+from sophia.nouns.usage import NANO_USD_PER_USD, Usage
 
 Caps = tuple[int | None, int | None]
+REOPEN_S = 5.0
+"""The router looks that often at the latest whether accounts have to be rebuilt."""
+
+
+def day_of(at_ms: int) -> str:
+    """The UTC day, ``2026-11-23``."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
+
+
+def rest_of(reserved: Reservation | None, spent: Usage) -> Reservation | None:
+    """What a task may still spend of what it reserved at first."""
+    if reserved is None:
+        return None
+    return Reservation(
+        nano_usd=max(0, reserved.nano_usd - spent.cost_nano_usd), tokens=max(0, reserved.tokens - spent.total_tokens)
+    )
+
+
+def admitted_at_ms(record: TaskRecord) -> int:
+    """When a task was admitted last, as far as its history tells: a dead letter that is queued again is admitted anew."""
+    deaths = [number for number, attempt in enumerate(record.attempts) if attempt.outcome is AttemptOutcome.DEAD]
+    if not deaths:
+        return record.task.submitted_at_ms
+    later = record.attempts[deaths[-1] + 1 :]
+    return later[0].started_at_ms if later else record.updated_at_ms
 
 
 def caps_of(budget: TenantBudget) -> tuple[Caps, Caps]:
@@ -20,17 +45,35 @@ def caps_of(budget: TenantBudget) -> tuple[Caps, Caps]:
     )
 
 
-def refusal(task: Task, period: str, kind: str, cap: int, spent: int, reserved: int, now_ms: int) -> BudgetExceeded:
+def closed(tenant: str) -> Unavailable:
+    """Nothing is admitted against a budget whose account is not known."""
+    return Unavailable(
+        f"what tenant {tenant!r} has spent of its budgets is being read from the ledger, because the queue is new or was "
+        f"lost; until then no task of this tenant is accepted",
+        retry_after_s=REOPEN_S,
+    )
+
+
+def refusal(
+    task: Task,
+    wanted: Reservation | None,
+    period: str,
+    kind: str,
+    cap: int,
+    spent: int,
+    reserved: int,
+    now_ms: int,
+) -> BudgetExceeded:
     """``kind``: ``usd`` (in nano-dollars) or ``tok``. ``period``: ``2026-11-23`` or ``2026-11``."""
     span = "day" if len(period) == 10 else "month"
     name = f"{'usd' if kind == 'usd' else 'tokens'}_per_{span}"
     resets = _end_of(period)
-    wanted = 0 if task.reserved is None else task.reserved.nano_usd if kind == "usd" else task.reserved.tokens
+    needs = 0 if wanted is None else wanted.nano_usd if kind == "usd" else wanted.tokens
     show = _dollars if kind == "usd" else _tokens
     left = max(0, cap - spent - reserved)
     return BudgetExceeded(
         f"the budget {name} of tenant {task.tenant!r} is {show(cap)}: {show(spent)} are spent, {show(reserved)} are "
-        f"reserved by tasks under way, {show(left)} are left, and this task needs {show(wanted)}; it resets at "
+        f"reserved by tasks under way, {show(left)} are left, and this task needs {show(needs)}; it resets at "
         f"{resets.isoformat().replace('+00:00', 'Z')}",
         field=f"tenants.{task.tenant}.budget.{name}",
         mend="a smaller budget.max_usd or budget.max_tokens for the task, or a later time",

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+import msgspec
+
 from sophia.nouns.task import FINAL_STATES, Durability, TaskRecord, TaskState
 from sophia.queue.base import QueueUpkeep, TaskQueue
 from sophia.store.base import Ledger, TaskFilter
@@ -54,6 +56,17 @@ class Reconciler:
             log.warning("the queue had lost tasks that the ledger had accepted", extra={"queued_again": restored})
             return 0.0
         return PASS_EVERY_S if self._cursor or self._open_seen.is_set() else IDLE_PASS_EVERY_S
+
+    async def restore_all(self, tenant: str) -> None:
+        """What the queue has lost of one tenant, whatever the walk has come to."""
+        where = msgspec.structs.replace(_OPEN, tenant=tenant)
+        cursor: str | None = None
+        while True:
+            page = await self._ledger.tasks(where, cursor, PAGE)
+            await self._restore_lost(page.tasks)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     async def _restore_lost(self, records: Sequence[TaskRecord]) -> int:
         if not records:

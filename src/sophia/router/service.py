@@ -13,13 +13,14 @@ from sophia.intake import Intake
 from sophia.nouns.clock import Clock
 from sophia.nouns.errors import SophiaError
 from sophia.queue.base import QueueUpkeep, TaskQueue
+from sophia.router.accounts import Bookkeeper
 from sophia.router.reconcile import PASS_EVERY_S, Reconciler
 from sophia.router.recorder import Recorder
 from sophia.router.schedules import Scheduler
 from sophia.router.statistics import Statistics
 from sophia.router.sweep import Sweeper
 from sophia.settings.model import Settings
-from sophia.store.base import Ledger
+from sophia.store.base import Ledger, Spending
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,10 @@ class Hosted(Protocol):
     async def stop(self) -> None: ...
 
 
+class RouterLedger(Ledger, Spending, Protocol):
+    """All that a router asks of the ledger."""
+
+
 class Router:
     """Any number may run; one leads. A leader that cannot renew its lease in time stops leading by itself."""
 
@@ -52,7 +57,7 @@ class Router:
         queue: TaskQueue,
         upkeep: QueueUpkeep,
         events: EventLog,
-        ledger: Ledger,
+        ledger: RouterLedger,
         intake: Intake,
         sweeper: Sweeper,
         pools: Hosted | None,
@@ -66,6 +71,9 @@ class Router:
         self._ledger = ledger
         self._recorder = Recorder(queue, upkeep, ledger)
         self._reconciler = Reconciler(queue, upkeep, ledger, self._recorder.durable_open)
+        budgets = {name: tenant.budget for name, tenant in settings.tenants.items()}
+        self._bookkeeper = Bookkeeper(upkeep, ledger, self._reconciler, budgets, clock)
+        self._accounts_closed = asyncio.Event()
         self._intake = intake
         self._sweeper = sweeper
         self._pools = pools
@@ -102,6 +110,7 @@ class Router:
             self._forever(self._publish_statistics),
             self._forever(self._prune),
             self._forever(self._sweep),
+            self._forever(self._open_accounts),
             self._forever(self._reconcile),
             self._forever(Scheduler(self._settings, self._intake, self._events, self._clock).submit_due),
         ]
@@ -159,6 +168,8 @@ class Router:
                     "dead": report.dead,
                 },
             )
+        if not report.accounts_open:
+            self._accounts_closed.set()
         pause_s = IDLE_S if report.next_due_in_s is None else min(report.next_due_in_s, IDLE_S)
         await asyncio.sleep(UPKEEP_BUSY_S)
         await wait_for_event(self._upkeep_wanted, pause_s)
@@ -187,6 +198,13 @@ class Router:
     async def _sweep(self) -> float:
         await self._recorder.caught_up.wait()
         return await self._sweeper.sweep_some()
+
+    async def _open_accounts(self) -> float:
+        await self._accounts_closed.wait()
+        if not await self._bookkeeper.reopen():
+            return random.uniform(0.1, 1.0)  # noqa: S311 - jitter
+        self._accounts_closed.clear()
+        return 0.0
 
     async def _reconcile(self) -> float:
         pause_s = await self._reconciler.reconcile_some()

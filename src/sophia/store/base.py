@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -67,6 +67,15 @@ class ObjectReferences(Protocol):
 
     async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
         """Those of the keys that the payload or result of some recorded task refers to."""
+
+
+class Spending(Protocol):
+    """What budgets are rebuilt from when the queue has lost its accounts."""
+
+    async def spent(self, tenants: Sequence[str], from_ms: int, to_ms: int) -> Mapping[str, tuple[int, int]]:
+        """Nano-dollars and tokens that the tenants' tasks of these UTC days have cost, by tenant: those submitted then,
+        and what was spent then by those that had been given up before. Rather too much than too little: tasks that were
+        pruned count by the days of their attempts."""
 
 
 class Ledger(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,7 @@ from sophia.store.base import Claim, TaskFilter, TaskPage, UsageRow
 from sophia.store.claims import give_up, holders
 from sophia.store.engine import Database, open_database
 from sophia.store.migrations import migrate
+from sophia.store.spent import spent
 from sophia.store.statements import Statements
 from sophia.store.tables import (
     COUNTED_THROUGH,
@@ -50,7 +51,7 @@ def open_ledger(url: str | None, data_dir: Path, clock: Clock | None = None) -> 
 
 
 class SqlLedger:
-    """``store.base.Ledger``, ``Claims`` and ``ObjectReferences``. Every method raises ``Unavailable`` when the database does not answer (the same call may
+    """``store.base.Ledger``, ``Claims``, ``ObjectReferences`` and ``Spending``. Every method raises ``Unavailable`` when the database does not answer (the same call may
     be repeated: all are idempotent), ``StorageFull`` when it has no room, ``InvalidInput`` for values it cannot hold,
     and ``ConfigError`` when it must be mended by hand."""
 
@@ -179,6 +180,12 @@ class SqlLedger:
                 some = objects.c.object.in_(keys[start : start + _BATCH])
                 found.update((await connection.execute(sa.select(objects.c.object).where(some).distinct())).scalars())
         return frozenset(found)
+
+    async def spent(self, tenants: Sequence[str], from_ms: int, to_ms: int) -> Mapping[str, tuple[int, int]]:
+        if not tenants:
+            return {}
+        async with self._database.reading() as connection:
+            return await spent(connection, tenants, from_ms, to_ms)
 
     async def record_instance(self, instance: Instance) -> None:
         row = {

@@ -34,6 +34,7 @@ class Committer:
 
         Raises ``Mismatch`` when any record, guard or account has changed: then nothing was written.
         """
+        steps = [step.numbered() for step in steps]
         spendings = [step.spending for step in steps if step.spending is not None]
         if spendings and book is None:
             book = await Book.read(self._bus, {spending.tenant for spending in spendings})

@@ -144,6 +144,10 @@ def account(tenant: str) -> str:
     return f"{ROOT}.k.b.{token(tenant)}"
 
 
+ACCOUNTS = f"{ROOT}.k.accounts"
+"""``open``, or who is about to rebuild what tenants have spent."""
+
+
 def worker(name: str) -> str:
     return f"{ROOT}.k.w.{token(name)}"
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
-from sophia.nouns.errors import Conflict, Unavailable
+from sophia.nouns.budget import Reservation
+from sophia.nouns.errors import Conflict, ErrorInfo, SophiaError, Unavailable
 from sophia.nouns.task import Priority, Task, TaskRecord, TaskState
-from sophia.queue.base import Poison, PoisonEntry, Receipt, StreamStats, Wait, WorkerBeat
-from sophia.queue.budgets import caps_of, refusal
+from sophia.queue.base import Poison, PoisonEntry, Receipt, Redrive, StreamStats, Wait, WorkerBeat
+from sophia.queue.budgets import caps_of, closed, day_of, refusal, rest_of
 from sophia.queue.jetstream import names, steps
 from sophia.queue.jetstream.accounts import Book, periods_of
 from sophia.queue.jetstream.bus import Bus
@@ -145,21 +145,45 @@ class JetStreamTaskQueue:
         records = await self.get(ids[:limit])
         return [record for record in records if record is not None and record.state is TaskState.DEAD]
 
-    async def redrive(self, tenant: str | None, task_ids: Sequence[str]) -> list[str]:
-        async def attempt() -> list[str]:
-            found = await self._committer.known(task_ids)
-            wanted = [
-                known
-                for known in found.values()
-                if known.record.state is TaskState.DEAD and tenant in (None, known.record.task.tenant)
-            ]
-            now_ms = await self._clock.now_ms()
-            made = [steps.redrive(known, now_ms, await index_entries(self._bus, known)) for known in wanted]
-            done = await self._committer.each(made)
-            return [step.after.task.id for step, revision in zip(made, done, strict=True) if revision is not None]
+    async def redrive(self, tenant: str | None, task_ids: Sequence[str]) -> Redrive:
+        async with self._admission:
+            for _ in range(CONTENTION_TRIES):
+                try:
+                    return await persistently(lambda: self._try_redrive(tenant, task_ids))
+                except Mismatch:
+                    continue
+        raise Unavailable("the dead letters change too often to be queued now", retry_after_s=1)
 
-        went = set(await persistently(attempt))
-        return [task_id for task_id in dict.fromkeys(task_ids) if task_id in went]
+    async def _try_redrive(self, tenant: str | None, task_ids: Sequence[str]) -> Redrive:
+        """All that find room, or ``Mismatch`` and none."""
+        found = await self._committer.known(list(dict.fromkeys(task_ids)))
+        dead = [
+            known
+            for task_id in dict.fromkeys(task_ids)
+            if (known := found.get(task_id)) is not None
+            and known.record.state is TaskState.DEAD
+            and tenant in (None, known.record.task.tenant)
+        ]
+        budgeted = {
+            known.record.task.tenant
+            for known in dead
+            if known.record.task.reserved and known.record.task.tenant in self._options.budgets
+        }
+        book = await Book.read(self._bus, budgeted) if budgeted else None
+        now_ms = await self._clock.now_ms()
+        made: list[steps.Step] = []
+        refused: dict[str, ErrorInfo] = {}
+        for known in dead:
+            task, reserve = known.record.task, rest_of(known.record.task.reserved, known.record.spent)
+            try:
+                day = reserved_day(self._options, book, made, task, reserve, now_ms)
+            except SophiaError as refusal_:
+                refused[task.id] = refusal_.info()
+                continue
+            made.append(steps.redrive(known, now_ms, await index_entries(self._bus, known), day, reserve))
+        if made:
+            await self._committer.all_or_none(made, book=book)
+        return Redrive(went=[step.after.task.id for step in made], refused=refused)
 
     async def poison(self, limit: int) -> Poison:
         """Implements ``PoisonShelf``."""
@@ -203,8 +227,8 @@ class _Admission:
             first = self._claimed(task, now_ms)
             if first is not None:
                 return first
-        day = self._reserve(task)
-        step = steps.accept(task, now_ms, self._options.lane_of(task), day)
+        day = reserved_day(self._options, self.book, self.steps, task, task.reserved, task.submitted_at_ms)
+        step = steps.accept(task, now_ms, self._options.lane_of(task), day, task.reserved)
         self.steps.append(step)
         self._known[task.id] = Known(step.after, 0)
         return Receipt(task_id=task.id, state=step.after.state)
@@ -236,23 +260,35 @@ class _Admission:
         """A key without its task: the server died between the two. A task that was let go is older than this."""
         return claim.task_id not in self._known and now_ms - claim.at_ms < self._options.result_ttl_s * 1000
 
-    def _reserve(self, task: Task) -> str:
-        """The day whose budgets it is admitted against; empty without any."""
-        budget = self._options.budgets.get(task.tenant)
-        if budget is None or task.reserved is None or self.book is None:
-            return ""
-        day = datetime.fromtimestamp(task.submitted_at_ms / 1000, UTC).date().isoformat()
-        asked = sum((step.spending.reserve_nano_usd for step in self.steps if step.spending), 0)
-        asked_tokens = sum((step.spending.reserve_tokens for step in self.steps if step.spending), 0)
-        for period, (cap_usd, cap_tokens) in zip(periods_of(day), caps_of(budget), strict=True):
-            account = self.book.of(task.tenant, period)
-            for kind, cap, spent, reserved, wanted in (
-                ("usd", cap_usd, account.nano_usd, account.reserved_nano_usd + asked, task.reserved.nano_usd),
-                ("tok", cap_tokens, account.tokens, account.reserved_tokens + asked_tokens, task.reserved.tokens),
-            ):
-                if cap is not None and spent + reserved + wanted > cap:
-                    raise refusal(task, period, kind, cap, spent, reserved, task.submitted_at_ms)
-        return day
+
+def reserved_day(
+    options: JetStreamOptions,
+    book: Book | None,
+    others: Sequence[steps.Step],
+    task: Task,
+    reserve: Reservation | None,
+    at_ms: int,
+) -> str:
+    """The day whose budgets have room for this reservation beside those of ``others``, which belong to the same write;
+    empty without any budget. Raises ``BudgetExceeded``, and ``Unavailable`` while accounts are closed."""
+    budget = options.budgets.get(task.tenant)
+    if budget is None or reserve is None or book is None:
+        return ""
+    if not book.is_open:
+        raise closed(task.tenant)
+    day = day_of(at_ms)
+    also = [step.spending for step in others if step.spending is not None and step.spending.tenant == task.tenant]
+    asked_usd = sum(spending.reserve_nano_usd for spending in also)
+    asked_tokens = sum(spending.reserve_tokens for spending in also)
+    for period, (cap_usd, cap_tokens) in zip(periods_of(day), caps_of(budget), strict=True):
+        account = book.of(task.tenant, period)
+        for kind, cap, spent, reserved, wanted in (
+            ("usd", cap_usd, account.nano_usd, account.reserved_nano_usd + asked_usd, reserve.nano_usd),
+            ("tok", cap_tokens, account.tokens, account.reserved_tokens + asked_tokens, reserve.tokens),
+        ):
+            if cap is not None and spent + reserved + wanted > cap:
+                raise refusal(task, reserve, period, kind, cap, spent, reserved, at_ms)
+    return day
 
 
 def _poison_entry(stored: Stored) -> PoisonEntry:

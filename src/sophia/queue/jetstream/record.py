@@ -40,6 +40,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The UTC day whose budgets it holds ``reserved`` of; empty when it was admitted without any."""
     held_nano_usd: int = 0
     held_tokens: int = 0
+    accounted: int = 0
+    """How often it has changed its tenant's account."""
     settled: str = ""
     """Attempt, outcome and worker of the last settlement: repeating it is recognised."""
 

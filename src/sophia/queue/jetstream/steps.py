@@ -10,11 +10,13 @@ from typing import Any
 
 import msgspec
 
+from sophia.nouns.budget import Reservation
 from sophia.nouns.errors import ErrorClass, ErrorInfo
 from sophia.nouns.event import Event, EventKind
 from sophia.nouns.task import Attempt, AttemptOutcome, Task, TaskRecord, TaskState
 from sophia.nouns.usage import Usage
 from sophia.queue.base import Settlement
+from sophia.queue.budgets import rest_of
 from sophia.queue.history import past_of
 from sophia.queue.jetstream import names
 from sophia.queue.jetstream.messages import Put
@@ -45,9 +47,14 @@ class Spending(msgspec.Struct, frozen=True):
     reserve_nano_usd: int = 0
     """Negative: given back."""
     reserve_tokens: int = 0
+    task_id: str = ""
+    number: int = 0
+    """Which of its task's changes of the account this is, counted from 1."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """Its ``spending`` is numbered by whoever makes it."""
+
     before: Known | None
     after: Record
     puts: tuple[Put, ...]
@@ -55,14 +62,26 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """Index entries that are void once the step is made."""
     spending: Spending | None = None
 
+    def numbered(self) -> Step:
+        """The same, with its change of the account known to both the record and the account."""
+        if self.spending is None:
+            return self
+        number = 1 + (0 if self.before is None else self.before.record.accounted)
+        return msgspec.structs.replace(
+            self,
+            after=msgspec.structs.replace(self.after, accounted=number),
+            spending=msgspec.structs.replace(self.spending, task_id=self.after.task.id, number=number),
+        )
+
     def messages(self) -> list[Put]:
         expect = 0 if self.before is None else self.before.revision
         return [*self.puts, Put(names.record(self.after.task.id), encode_record(self.after), expect)]
 
 
-def accept(task: Task, now_ms: int, lane: str, day: str) -> Step:
+def accept(task: Task, now_ms: int, lane: str, day: str, reserve: Reservation | None = None) -> Step:
+    """``day``: of the budgets that it reserves of; empty without any."""
     later = task.run_at_ms is not None and task.run_at_ms > now_ms
-    reserved = task.reserved if day else None
+    reserved = reserve if day else None
     record = Record(
         task=task,
         state=TaskState.SCHEDULED if later else TaskState.QUEUED,
@@ -85,7 +104,7 @@ def restore(lost: TaskRecord, now_ms: int, lane: str, day: str) -> Step:
     """Accept a task again that the server has lost, with its past."""
     task, past = lost.task, past_of(lost)
     due = msgspec.structs.replace(task, run_at_ms=lost.due_at_ms or task.run_at_ms)
-    step = accept(due, now_ms, lane, day)
+    step = accept(due, now_ms, lane, day, rest_of(task.reserved, lost.usage))
     record = msgspec.structs.replace(
         step.after, task=task, attempt=past.number, counted=past.counted, history=past.attempts
     )
@@ -136,8 +155,13 @@ def promote(known: Known, now_ms: int, stale: tuple[int, ...]) -> Step:
     return _queue(known, now_ms, EventKind.TASK_QUEUED, {"from": known.record.state.value}, stale=stale)
 
 
-def redrive(known: Known, now_ms: int, stale: tuple[int, ...]) -> Step:
-    return _queue(
+def redrive(
+    known: Known, now_ms: int, stale: tuple[int, ...], day: str = "", reserve: Reservation | None = None
+) -> Step:
+    """Admitted anew: ``day`` and ``reserve`` as at its submission."""
+    task, held = known.record.task, reserve if day else None
+    spending = Spending(task.tenant, day, 0, 0, held.nano_usd, held.tokens) if held else None
+    step = _queue(
         known,
         now_ms,
         EventKind.TASK_QUEUED,
@@ -146,7 +170,11 @@ def redrive(known: Known, now_ms: int, stale: tuple[int, ...]) -> Step:
         counted=0,
         error=None,
         finished_at_ms=None,
+        budget_day=day if held else "",
+        held_nano_usd=held.nano_usd if held else 0,
+        held_tokens=held.tokens if held else 0,
     )
+    return msgspec.structs.replace(step, spending=spending)
 
 
 def lose(known: Known, now_ms: int, newest_event: int, entry: int) -> Step:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from sophia.nouns.task import Task, TaskRecord
-from sophia.queue.base import Change, UpkeepReport
-from sophia.queue.jetstream import names, steps
+from sophia.nouns.task import TaskRecord
+from sophia.queue.base import Change, Spent, UpkeepReport
+from sophia.queue.budgets import admitted_at_ms, closed, day_of
+from sophia.queue.jetstream import accounts, names, steps
 from sophia.queue.jetstream.bus import Bus
 from sophia.queue.jetstream.clock import ServerClock
 from sophia.queue.jetstream.committer import Committer
@@ -71,6 +71,7 @@ class JetStreamUpkeep:
             expired=missed.done,
             dead=leases.dead,
             next_due_in_s=max(0, min(moments) - now_ms) / 1000 if moments else None,
+            accounts_open=await accounts.are_open(self._bus),
         )
 
     async def changes(self, limit: int, wait_s: float) -> list[Change]:
@@ -122,8 +123,11 @@ class JetStreamUpkeep:
         async def attempt() -> list[str]:
             known = await self._committer.known([record.task.id for record in records])
             now_ms = await self._clock.now_ms()
+            days = [self._day_of(record) for record in records]
+            if any(days) and not await accounts.are_filled(self._bus):
+                raise closed(next(record.task.tenant for record, day in zip(records, days, strict=True) if day))
             made = [
-                steps.restore(record, now_ms, self._options.lane_of(record.task), self._day_of(record.task))
+                steps.restore(record, now_ms, self._options.lane_of(record.task), self._day_of(record))
                 for record in records
                 if record.task.id not in known
             ]
@@ -132,11 +136,26 @@ class JetStreamUpkeep:
 
         return await persistently(attempt) if records else []
 
-    def _day_of(self, task: Task) -> str:
+    def _day_of(self, record: TaskRecord) -> str:
         """The day of its admission, whose budgets it holds its reservation of again; empty without any."""
-        if task.reserved is None or task.tenant not in self._options.budgets:
+        if record.task.reserved is None or record.task.tenant not in self._options.budgets:
             return ""
-        return datetime.fromtimestamp(task.submitted_at_ms / 1000, UTC).date().isoformat()
+        return day_of(admitted_at_ms(record))
+
+    async def begin_accounts(self, token: str) -> bool:
+        return await persistently(lambda: accounts.begin(self._bus, token))
+
+    async def fill_accounts(self, token: str, spent: Sequence[Spent]) -> bool:
+        return await self._unless_changed(lambda: accounts.fill(self._bus, token, spent))
+
+    async def open_accounts(self, token: str) -> bool:
+        return await self._unless_changed(lambda: accounts.open_filled(self._bus, token))
+
+    async def _unless_changed(self, step: Callable[[], Awaitable[bool]]) -> bool:
+        try:
+            return await persistently(step)
+        except Mismatch:
+            return False
 
     async def request_stop(self, worker: str) -> None:
         put = Put(names.stop(worker), b"1", ttl_s=STOP_REQUEST_TTL_S)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import msgspec
 
+from sophia.nouns.budget import Reservation
 from sophia.nouns.errors import Conflict
 from sophia.nouns.task import Priority, Task, TaskRecord, TaskState
-from sophia.queue.base import Poison, Receipt, StreamStats, Wait, WorkerBeat
+from sophia.queue.base import Poison, Receipt, Redrive, StreamStats, Wait, WorkerBeat
+from sophia.queue.budgets import closed, rest_of
 from sophia.queue.redis.budgets import budget_args, refusal
 from sophia.queue.redis.poison import poison
 from sophia.queue.redis.shared import GROUP, ID_LENGTH, QueueOptions, Scripts
@@ -47,14 +50,20 @@ class RedisTaskQueue:
 
     async def _submit(self, prefix: str, tasks: Sequence[Task]) -> list[Receipt]:
         args = [
-            arg for task in tasks for arg in submission_args(task, self._options, task.run_at_ms, task.idempotency_key)
+            arg
+            for task in tasks
+            for arg in submission_args(
+                task, self._options, task.run_at_ms, task.idempotency_key, task.reserved, task.submitted_at_ms
+            )
         ]
         # Repeating it is harmless: an id that is known changes nothing.
         answers = await persistently(lambda: self._scripts.call("submit", prefix, *args))
         receipts = []
         for task, (task_id, state, verdict, *details) in zip(tasks, answers, strict=True):
             if verdict == b"budget":
-                raise refusal(task, details, task.submitted_at_ms)
+                raise refusal(task, task.reserved, details, task.submitted_at_ms)
+            if verdict == b"closed":
+                raise closed(task.tenant)
             if verdict == b"conflict":
                 raise Conflict(
                     f"the idempotency key {task.idempotency_key!r} was used for another request, which made task "
@@ -149,14 +158,36 @@ class RedisTaskQueue:
         ids.sort(reverse=True)
         return [record for record in await self.get(ids[:limit]) if record is not None]
 
-    async def redrive(self, tenant: str | None, task_ids: Sequence[str]) -> list[str]:
-        went: list[str] = []
+    async def redrive(self, tenant: str | None, task_ids: Sequence[str]) -> Redrive:
+        at_ms = time.time_ns() // 1_000_000
+        records = {record.task.id: record for record in await self._budgeted(task_ids)}
+        rest = {task_id: rest_of(record.task.reserved, record.usage) for task_id, record in records.items()}
+        args: list[str | int] = []
+        for task_id in task_ids:
+            record = records.get(task_id)
+            budget = None if record is None else self._options.budgets.get(record.task.tenant)
+            args += (task_id, *budget_args(budget, rest.get(task_id), at_ms))
+        outcome = Redrive(went=[], refused={})
         for prefix in self._prefixes(tenant):
-            answer = await persistently(
-                lambda p=prefix: self._scripts.call("redrive", p, tenant or "", *task_ids)  # type: ignore[misc]
+            answers = await persistently(
+                lambda p=prefix: self._scripts.call("redrive", p, tenant or "", *args)  # type: ignore[misc]
             )
-            went += [task_id.decode() for task_id in answer]
-        return went
+            for key, _, verdict, *details in answers:
+                task_id = key.decode()
+                if verdict == b"new":
+                    outcome.went.append(task_id)
+                else:
+                    task = records[task_id].task
+                    not_now = closed(task.tenant) if verdict == b"closed" else None
+                    outcome.refused[task_id] = (not_now or refusal(task, rest[task_id], details, at_ms)).info()
+        return outcome
+
+    async def _budgeted(self, task_ids: Sequence[str]) -> list[TaskRecord]:
+        """Those of the tasks that have to be admitted against a budget. Records may be large: nothing is read in vain."""
+        if not any(budget.caps_usd or budget.caps_tokens for budget in self._options.budgets.values()):
+            return []
+        records = await self.get(task_ids)
+        return [record for record in records if record is not None and record.task.reserved is not None]
 
     async def poison(self, limit: int) -> Poison:
         return await poison(self._scripts, self._client, limit)
@@ -170,7 +201,12 @@ class RedisTaskQueue:
 
 
 def submission_args(
-    task: Task, options: QueueOptions, run_at_ms: int | None, idempotency_key: str | None
+    task: Task,
+    options: QueueOptions,
+    run_at_ms: int | None,
+    idempotency_key: str | None,
+    reserve: Reservation | None,
+    admitted_at_ms: int,
 ) -> tuple[str | bytes | int, ...]:
     """One task as ``submit.lua`` takes it."""
     if len(task.id) != ID_LENGTH:
@@ -189,7 +225,7 @@ def submission_args(
         round(options.idempotency_ttl_s * 1000),
         _encode.encode(packed_submission(task)),
         pack(task),
-        *budget_args(task, options.budgets.get(task.tenant)),
+        *budget_args(options.budgets.get(task.tenant), reserve, admitted_at_ms),
     )
 
 

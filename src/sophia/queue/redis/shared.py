@@ -146,12 +146,20 @@ class Scripts:
         return answers
 
 
+_SHARED = {
+    "submit": ("common", "admit"),
+    "redrive": ("common", "admit"),
+    "accounts": ("common", "admit"),
+    "restore": ("common", "admit", "restore"),
+}
+"""What goes before a script; the rest only has ``common``."""
+
+
 def script_source(name: str) -> str:
     """What all scripts share, this one, and at its end, also after an error, the writes it has gathered."""
     folder = resources.files("sophia.queue.redis").joinpath("lua")
-    shared = ("common", "restore") if name == "restore" else ("common",)
-    before = "".join(folder.joinpath(f"{part}.lua").read_text() for part in shared)
-    own = folder.joinpath(f"{'submit' if name == 'restore' else name}.lua").read_text()
+    before = "".join(folder.joinpath(f"{part}.lua").read_text() for part in _SHARED.get(name, ("common",)))
+    own = folder.joinpath("submit.lua" if name == "restore" else f"{name}.lua").read_text()
     return f"{before}local function main()\n{own}end\n{_END}"
 
 

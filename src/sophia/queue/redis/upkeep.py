@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import msgspec
 
 from sophia.nouns.task import TaskRecord
-from sophia.queue.base import Change, UpkeepReport
+from sophia.queue.base import Change, Spent, UpkeepReport
+from sophia.queue.budgets import admitted_at_ms, closed, rest_of
 from sophia.queue.history import past_of
 from sophia.queue.redis.producer import submission_args
 from sophia.queue.redis.shared import QueueOptions, Scripts
@@ -38,6 +39,7 @@ class RedisUpkeep:
     async def upkeep(self, limit: int) -> UpkeepReport:
         promoted = reclaimed = expired = dead = 0
         next_ms: int | None = None
+        accounts_open = True
         # The scan for lost deliveries looks at every stream, so it is made more seldom than passes are.
         now_s = time.monotonic()
         orphans = now_s - self._scanned_at_s >= ORPHAN_SCAN_EVERY_S
@@ -55,6 +57,7 @@ class RedisUpkeep:
             reclaimed += answer[1]
             expired += answer[2]
             dead += answer[3]
+            accounts_open = accounts_open and answer[5] == 1
             if answer[4] >= 0:
                 next_ms = answer[4] if next_ms is None else min(next_ms, answer[4])
         return UpkeepReport(
@@ -63,6 +66,7 @@ class RedisUpkeep:
             expired=expired,
             dead=dead,
             next_due_in_s=None if next_ms is None else next_ms / 1000,
+            accounts_open=accounts_open,
         )
 
     async def changes(self, limit: int, wait_s: float) -> list[Change]:
@@ -107,11 +111,36 @@ class RedisUpkeep:
                 args += (record.task.id, past.number, past.counted, history)
             for record in group:
                 # Without its idempotency key, which a newer request may hold by now: the ledger remembers it.
-                run_at_ms = record.due_at_ms or record.task.run_at_ms
-                args += submission_args(record.task, self._options, run_at_ms, None)
+                task, run_at_ms = record.task, record.due_at_ms or record.task.run_at_ms
+                reserve = rest_of(task.reserved, record.usage)
+                args += submission_args(task, self._options, run_at_ms, None, reserve, admitted_at_ms(record))
             answers = await persistently(lambda p=prefix, a=args: self._scripts.call("restore", p, *a))  # type: ignore[misc]
+            for record, (_, _, verdict, *_) in zip(group, answers, strict=True):
+                if verdict == b"closed":
+                    raise closed(record.task.tenant)
             went += [task_id.decode() for task_id, _, verdict, *_ in answers if verdict == b"new"]
         return went
+
+    async def begin_accounts(self, token: str) -> bool:
+        answers = await self._scripts.all_of(
+            lambda prefix: persistently(lambda: self._scripts.call("accounts", prefix, "begin", token))
+        )
+        return all(answers)
+
+    async def open_accounts(self, token: str) -> bool:
+        answers = await self._scripts.all_of(
+            lambda prefix: persistently(lambda: self._scripts.call("accounts", prefix, "open", token))
+        )
+        return all(answers)
+
+    async def fill_accounts(self, token: str, spent: Sequence[Spent]) -> bool:
+        args: dict[str, list[str | int]] = {prefix: [] for prefix in self._scripts.prefixes}
+        for row in spent:
+            args[self._scripts.prefix_of(row.tenant)] += (row.tenant, row.period, row.nano_usd, row.tokens)
+        answers = await self._scripts.all_of(
+            lambda prefix: persistently(lambda: self._scripts.call("accounts", prefix, "fill", token, *args[prefix]))
+        )
+        return all(answers)
 
     async def request_stop(self, worker: str) -> None:
         key = f"{self._scripts.prefixes[0]}:stop:{worker}"

@@ -1,37 +1,12 @@
 -- Accept tasks, all or none. Per task: id, tenant, type, route, priority, run_at_ms (0: now), deadline_ms (0: none),
 -- max_attempts, idempotency key ('' for none), request hash, key ttl ms, queued event data, body, day of the budget
 -- ('' without one), nano-dollars and tokens to reserve, and the caps "usd day,usd month,tokens day,tokens month" (- for none).
--- Gives per task {id, state, 'new' | 'same' | 'conflict'} or {id, '', 'budget', period, kind, cap, spent, reserved}.
+-- Gives per task {id, state, 'new' | 'same' | 'conflict' | 'closed'} or {id, '', 'budget', period, kind, cap, spent,
+-- reserved}; 'closed': the budgets' accounts are not open.
 -- Repeating a submission with the same id changes nothing.
 local STEP = 17
 local answers, fresh, asked, here = {}, {}, {}, {}
 local refused = false
-
--- The first budget that has no room for one more reservation beside those of this call.
-local function over_budget(tenant, day, usd, tokens, caps)
-  local cap = {}
-  for word in string.gmatch(caps, '[^,]+') do cap[#cap + 1] = tonumber(word) or false end
-  local found
-  for n, period in ipairs({day, string.sub(day, 1, 7)}) do
-    local account = spend_key(tenant, period)
-    local held = redis.call('HMGET', account, 'usd', 'rusd', 'tok', 'rtok')
-    asked[account] = asked[account] or {usd = 0, tok = 0}
-    for kind, want in pairs({usd = usd, tok = tokens}) do
-      local most = cap[kind == 'usd' and n or n + 2]
-      local spent = tonumber(held[kind == 'usd' and 1 or 3] or '0')
-      local reserved = tonumber(held[kind == 'usd' and 2 or 4] or '0') + asked[account][kind]
-      if most and spent + reserved + want > most and not found then
-        found = {'', '', 'budget', period, kind, string.format('%d', most), string.format('%d', spent),
-          string.format('%d', reserved)}
-      end
-    end
-  end
-  if found then return found end
-  for _, period in ipairs({day, string.sub(day, 1, 7)}) do
-    local account = asked[spend_key(tenant, period)]
-    account.usd, account.tok = account.usd + usd, account.tok + tokens
-  end
-end
 
 -- Most often none is known, which one question for all of them tells.
 local keys = {}
@@ -65,11 +40,23 @@ for i = A, #ARGV, STEP do
       fresh[key] = {id = id, hash = hash}
     end
   end
-  if not answer and ARGV[i + 13] ~= '' and not restored[id] then
-    answer = over_budget(tenant, ARGV[i + 13], tonumber(ARGV[i + 14]), tonumber(ARGV[i + 15]), ARGV[i + 16])
+  local day = ARGV[i + 13]
+  if not answer and day ~= '' then
+    local usd, tokens = tonumber(ARGV[i + 14]), tonumber(ARGV[i + 15])
+    if not accounts_open(restored[id]) then
+      answer = {id, '', 'closed'}
+    elseif not restored[id] then
+      answer = over_budget(tenant, day, usd, tokens, ARGV[i + 16], asked)
+    end
     if answer then
       answer[1] = id
       refused = true
+    else
+      for _, period in ipairs({day, string.sub(day, 1, 7)}) do
+        local account = spend_key(tenant, period)
+        local also = asked[account] or {usd = 0, tok = 0}
+        asked[account] = {usd = also.usd + usd, tok = also.tok + tokens}
+      end
     end
   end
   here[id] = true
@@ -99,11 +86,7 @@ for i = A, #ARGV, STEP do
     local day = ARGV[i + 13]
     if day ~= '' then
       keep('bd', day, 'ru', ARGV[i + 14], 'rt', ARGV[i + 15])
-      for n, period in ipairs({day, string.sub(day, 1, 7)}) do
-        redis.call('HINCRBY', spend_key(tenant, period), 'rusd', ARGV[i + 14])
-        redis.call('HINCRBY', spend_key(tenant, period), 'rtok', ARGV[i + 15])
-        redis.call('EXPIRE', spend_key(tenant, period), n == 1 and 604800 or 5356800)
-      end
+      reserve(tenant, day, ARGV[i + 14], ARGV[i + 15])
     end
     if deadline > 0 then
       keep('d', deadline)

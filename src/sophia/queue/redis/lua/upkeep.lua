@@ -1,5 +1,6 @@
 -- One bounded pass. ARGV: limit, 1 to look for deliveries that were never begun, ms after which such a one is lost,
--- then all routes. Gives {promoted, reclaimed, expired, dead, ms until the next known moment or -1}.
+-- then all routes. Gives {promoted, reclaimed, expired, dead, ms until the next known moment or -1, 1 while the accounts
+-- of budgets are open}.
 local limit, orphans, orphan_ms = tonumber(ARGV[A]), ARGV[A + 1] == '1', ARGV[A + 2]
 local promoted, reclaimed, expired, dead = 0, 0, 0, 0
 
@@ -122,4 +123,4 @@ for _, zset in ipairs({DUE, LEASES, STARTBY}) do
     if next_ms < 0 or wait < next_ms then next_ms = wait end
   end
 end
-return {promoted, reclaimed, expired, dead, next_ms}
+return {promoted, reclaimed, expired, dead, next_ms, redis.call('GET', P .. 'accounts') == 'open' and 1 or 0}
