@@ -62,8 +62,8 @@ ALL_SUCCEED = {
     Fate.SCHEDULED: 10,
     Fate.TWICE: 10,
     Fate.POSTPONED: 7,
-    # Of a thousand tasks, more than all workers have slots: in the end the others wait for them.
-    Fate.HELD: 7,
+    # Of the first few hundred tasks, more than all workers have slots: the others wait for them.
+    Fate.HELD: 20,
 }
 ENDS = {
     Fate.SUCCEEDS: (TaskState.SUCCEEDED, None),

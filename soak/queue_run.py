@@ -151,16 +151,35 @@ class _Run:
     async def _mend_the_dead(self) -> None:
         """An operator mends the cause and queues the dead letters again: they all succeed."""
         self._orders.mended.touch()
-        dead = await self._ids(TaskState.DEAD)
         hopeless = {job.task_id for job in self._jobs if job.fate is Fate.HOPELESS}
-        await patiently(lambda: self._backbone.queue.redrive(None, dead))
-        self._say(f"{len(dead)} dead letters are queued again")
+        await self._redrive(await self._ids(TaskState.DEAD))
 
         async def none_left() -> bool:
-            done = set(await self._ids(TaskState.SUCCEEDED))
-            return hopeless <= done and await self._queue_is_empty()
+            if hopeless <= set(await self._ids(TaskState.SUCCEEDED)):
+                return await self._queue_is_empty()
+            await self._redrive(await self._dead_by_lost_workers())
+            return False
 
         await eventually(none_left, FINISH_S)
+
+    async def _redrive(self, task_ids: list[str]) -> None:
+        if task_ids:
+            await patiently(lambda: self._backbone.queue.redrive(None, task_ids))
+            self._say(f"{len(task_ids)} dead letters are queued again")
+
+    async def _dead_by_lost_workers(self) -> list[str]:
+        """These tasks have two attempts each: on a machine so busy that two leases in a row end although their worker
+        lives, one is a dead letter again, and rightly so."""
+        records = [await self._ledger.task(task_id) for task_id in await self._ids(TaskState.DEAD)]
+        since_mended_ms = round(self._orders.mended.stat().st_mtime * 1000)
+        return [
+            record.task.id
+            for record in records
+            if record is not None
+            and record.error is not None
+            and record.error.code == "worker_lost"
+            and record.attempts[-1].started_at_ms > since_mended_ms
+        ]
 
     async def _check_accounts(self) -> None:
         records = list((await self._records()).values())

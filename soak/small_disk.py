@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -36,6 +37,12 @@ class SmallDisk:
         self._ballast.unlink(missing_ok=True)
 
     def unmount(self) -> None:
-        if self.mounted:
-            subprocess.run(["umount", "-l", str(self.place)], check=False)
-            self.mounted = False
+        """What is on it stays, as files of the folder that it was mounted over."""
+        if not self.mounted:
+            return
+        kept = self.place.with_name(f"{self.place.name}-kept")
+        shutil.copytree(self.place, kept, ignore=shutil.ignore_patterns("*.sock", self._ballast.name))
+        subprocess.run(["umount", "-l", str(self.place)], check=False)
+        self.mounted = False
+        self.place.rmdir()
+        kept.rename(self.place)
