@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from sophia.cli.doctor_redis import examine_redis
 from sophia.embedded.redis_server import RedisServer
 from sophia.nouns.errors import ConfigError, Unavailable
 from sophia.queue.redis import QueueOptions, RedisTaskQueue
@@ -52,6 +53,21 @@ async def test_a_url_of_a_cluster_at_one_server_is_refused_in_words(tmp_path: Pa
     finally:
         await client.aclose()
         await server.stop()
+
+
+async def test_doctor_says_where_partitions_are_and_what_the_url_should_be(redis_cluster_url: str) -> None:
+    first = redis_cluster_url.removeprefix("redis+cluster://").split(",")[0]
+    found = await examine_redis(redis_cluster_url, 4)
+    assert found.detail.startswith("a cluster of 3 masters answers; partitions on each: ")
+    assert sorted(share.rpartition(" ")[2] for share in found.detail.split("each: ")[1].split(", ")) == ["1", "1", "2"]
+    assert (found.status, "without a replica" in found.mend) == ("warn", True)
+    few = await examine_redis(redis_cluster_url, 1)
+    assert (few.status, "would have no work" in few.mend) == ("warn", True)
+    wrong = await examine_redis(f"redis://{first}", 4)
+    assert (wrong.status, "redis+cluster://" in wrong.mend) == ("fail", True)
+    gone = await examine_redis(f"redis+cluster://user:hunter2@{HOST}:1", 4)
+    assert gone.status == "fail"
+    assert "hunter2" not in gone.detail + gone.mend
 
 
 @pytest.mark.parametrize(

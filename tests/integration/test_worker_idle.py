@@ -75,13 +75,19 @@ async def test_its_reports_and_reads_stay_below_it_in_the_long_run(
     redis_url: str, redis_client: Client, partitions: int
 ) -> None:
     """One report and one round of waiting, by the commands they take, at the pace the worker has them."""
+
+    async def all_reads_have_ended() -> bool:
+        return bool((await redis_client.info("clients"))["blocked_clients"] == 0)
+
     async with work_queue(redis_url, partitions) as (work, _tasks):
         await work.beat(IDLE)
         assert await work.lease("w1", SERVED, 4, 0.05) == []
+        await eventually(all_reads_have_ended)
         at_first = await commands(redis_client)
         await work.beat(IDLE)
         report = await commands(redis_client) - at_first
         for _ in range(3):
             assert await work.lease("w1", SERVED, 4, 0.05) == []
+        await eventually(all_reads_have_ended)
         rounds = await commands(redis_client) - at_first - report
     assert 0 < report / IDLE.due_again_in_s + rounds / 3 / LEASE_WAIT_S < MOST_PER_S

@@ -42,6 +42,12 @@ class Node:
         )
         self.client: Client = connect(self.server.url)
         self.id = ""
+        self._folder = folder
+
+    def alone(self) -> None:
+        """The same server, without a cluster."""
+        settings = {"port": str(self.port), "bind": HOST, "appendonly": "yes"}
+        self.server = RedisServer(self._folder, settings=settings)
 
     async def start(self) -> None:
         await self.server.start()

@@ -148,21 +148,10 @@ async def _redis(loaded: Loaded) -> Check:
                 name="redis", status="fail", detail="the embedded server is not installed", mend=_INSTALL_LOCAL
             )
         return Check(name="redis", status="ok", detail="embedded, started by `sophia up`")
-    import redis.asyncio
-    from redis.exceptions import RedisError
+    from sophia.cli.doctor_redis import examine_redis
 
-    mend = "check the URL in the variable, and that this machine may reach it"
-    client = redis.asyncio.from_url(
-        loaded.redis_url, socket_connect_timeout=PROBE_TIMEOUT_S, socket_timeout=PROBE_TIMEOUT_S
-    )
-    try:
-        version = (await client.info("server"))["redis_version"]
-    except (RedisError, OSError, TimeoutError, ValueError) as error:
-        # Not the error's text: it may repeat the URL with its password.
-        return Check(name="redis", status="fail", detail=f"does not answer ({type(error).__name__})", mend=mend)
-    finally:
-        await client.aclose()
-    return Check(name="redis", status="ok", detail=f"answers, version {version}")
+    found = await examine_redis(loaded.redis_url, loaded.settings.redis.partitions)
+    return Check(name="redis", status=found.status, detail=found.detail, mend=found.mend)
 
 
 async def _nats(loaded: Loaded) -> Check:

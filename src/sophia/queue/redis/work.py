@@ -35,6 +35,10 @@ SETTLE_AT_ONCE = 64
 
 REST_S = 1.0
 """A partition that does not answer is asked again after this, while the others are served."""
+KEEP_S = 0.1
+"""What a read has brought and nobody asks for within this goes back to the others."""
+ENDS_TOGETHER_S = 0.15
+"""A server at rest looks ten times a second whether a blocking read has waited long enough."""
 
 Item = TypeVar("Item")
 Fenced = TypeVar("Fenced", Emission, Settlement)
@@ -65,29 +69,26 @@ class RedisWorkQueue:
     async def lease(self, worker: str, streams: Sequence[str], count: int, wait_s: float) -> list[Lease]:
         leases: list[Lease] = []
         prefixes = self._in_turn()
+        if len(prefixes) > 1:
+            leases += await self._begin_given(prefixes, worker, streams, count)
         for prefix in prefixes:
             # Where the last call found less than it asked for, the blocking read sees first whether there is more.
             if len(leases) < count and (wait_s <= 0 or (worker, prefix) not in self._emptied):
                 leases += await self._begin_at(prefix, worker, streams, count - len(leases))
         if leases or wait_s <= 0:
-            return self._last_of(leases, worker, count)
+            return leases
         prefixes = [prefix for prefix in prefixes if prefix not in self._resting]
         if not prefixes:
             raise next(iter(self._resting.values()))[1]
         reads = [self._read(worker, prefix, streams, wait_s) for prefix in prefixes]
         # A read goes on when nobody waits for it any more: what it then brings is begun by the next call.
         try:
-            wait_s = min(wait_s, REST_S) if self._resting else wait_s
-            await asyncio.wait(reads, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            await _first_that_brings(reads, min(wait_s, REST_S) if self._resting else wait_s)
         except asyncio.CancelledError:
             # Who is cancelled wants no more: an entry must not be delivered to a reader that is leaving.
             self._stray(self._end_reads(worker))
             raise
-        for prefix in prefixes:
-            read = self._reads.get((worker, prefix))
-            if read is not None and read.done() and len(leases) < count:
-                leases += await self._begin_at(prefix, worker, streams, count - len(leases), only_given=True)
-        return self._last_of(leases, worker, count)
+        return await self._begin_given(prefixes, worker, streams, count)
 
     def _in_turn(self) -> list[str]:
         """The partitions that are well, another one first each time: none goes before the others. Raises
@@ -104,6 +105,17 @@ class RedisWorkQueue:
             raise self._resting[turn[0]][1]
         return well
 
+    async def _begin_given(
+        self, prefixes: Sequence[str], worker: str, streams: Sequence[str], count: int
+    ) -> list[Lease]:
+        """What reads have brought."""
+        leases: list[Lease] = []
+        for prefix in prefixes:
+            read = self._reads.get((worker, prefix))
+            if read is not None and read.done() and len(leases) < count:
+                leases += await self._begin_at(prefix, worker, streams, count - len(leases), only_given=True)
+        return leases
+
     async def _begin_at(
         self, prefix: str, worker: str, streams: Sequence[str], count: int, *, only_given: bool = False
     ) -> list[Lease]:
@@ -119,12 +131,6 @@ class RedisWorkQueue:
             log.warning("%s cannot be served at the moment: %s", prefix, error)
             self._resting[prefix] = (time.monotonic() + REST_S, error)
             return []
-
-    def _last_of(self, leases: list[Lease], worker: str, count: int) -> list[Lease]:
-        """A worker that has all it can run must not be handed more by the other partitions' reads."""
-        if len(leases) >= count and len(self._scripts.prefixes) > 1:
-            self._stray(self._end_reads(worker))
-        return leases
 
     async def _begin_shielded(
         self, prefix: str, worker: str, streams: Sequence[str], count: int, given: Sequence[Entry]
@@ -187,8 +193,20 @@ class RedisWorkQueue:
     def _read(self, worker: str, prefix: str, streams: Sequence[str], wait_s: float) -> asyncio.Task[list[Entry]]:
         key = (worker, prefix)
         if key not in self._reads:
-            self._reads[key] = asyncio.create_task(self._blocking_read(worker, prefix, streams, wait_s))
+            read = self._reads[key] = asyncio.create_task(self._blocking_read(worker, prefix, streams, wait_s))
+            if len(self._scripts.prefixes) > 1:
+                loop = asyncio.get_running_loop()
+                read.add_done_callback(lambda _: loop.call_later(KEEP_S, self._give_back, key, read))
         return self._reads[key]
+
+    def _give_back(self, key: tuple[str, str], read: asyncio.Task[list[Entry]]) -> None:
+        """A worker that other partitions keep busy has not asked for what this read has brought."""
+        if self._reads.get(key) is not read:
+            return
+        del self._reads[key]
+        worker, prefix = key
+        if not read.cancelled() and read.exception() is None and (entries := read.result()):
+            self._stray(self._hand_back(prefix, self._begin(prefix, worker, (), len(entries), entries)))
 
     async def _blocking_read(self, worker: str, prefix: str, streams: Sequence[str], wait_s: float) -> list[Entry]:
         """One entry of each stream at most: what else waits is leased by priority right after."""
@@ -333,6 +351,21 @@ class RedisWorkQueue:
         await asyncio.gather(*self._strays)
         for coalescer in (*self._emits.values(), *self._settles.values()):
             await coalescer.close()
+
+
+async def _first_that_brings(reads: Sequence[asyncio.Task[list[Entry]]], wait_s: float) -> None:
+    """Until a read has entries or an error, all have ended, or the time is over."""
+    # The server ends them; one that is left behind would bring a task when nobody waits for it any more.
+    until_s = time.monotonic() + wait_s + (ENDS_TOGETHER_S if len(reads) > 1 else 0.0)
+    pending = set(reads)
+    while pending:
+        done, pending = await asyncio.wait(
+            pending, timeout=max(0.0, until_s - time.monotonic()), return_when=asyncio.FIRST_COMPLETED
+        )
+        if not done or any(read.cancelled() or read.exception() or read.result() for read in done):
+            return
+        # The server's clock has ended these; it is about to end those that began with them.
+        until_s = min(until_s, time.monotonic()) + ENDS_TOGETHER_S
 
 
 def _entries(prefix: str, answer: Any) -> Iterable[Entry]:
