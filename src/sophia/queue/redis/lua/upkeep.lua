@@ -8,6 +8,7 @@ local function ready(zset)
   return redis.call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, limit)
 end
 
+local left = {}
 for _, id in ipairs(ready(STARTBY)) do
   redis.call('ZREM', STARTBY, id)
   local key = record_key(id)
@@ -20,6 +21,7 @@ for _, id in ipairs(ready(STARTBY)) do
       count(state, r[3], r[4], -1)
     else
       fields = {'b', remove_waiting(id, r[3], r[4], r[6] or r[2], r[5]) or ''}
+      left[r[3] .. ':' .. r[4]] = {r[3], r[4]}
     end
     local err = '{"code":"deadline_exceeded","message":"it could not start before its deadline","error_class":"permanent"}'
     fields[#fields + 1] = 'err'
@@ -28,6 +30,8 @@ for _, id in ipairs(ready(STARTBY)) do
     expired = expired + 1
   end
 end
+-- Workers wait at the stream: what was behind them in the backlogs takes their place.
+for _, at in pairs(left) do refill(limits, at[1], at[2], limits.window) end
 
 for _, id in ipairs(ready(DUE)) do
   redis.call('ZREM', DUE, id)
