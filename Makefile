@@ -9,7 +9,7 @@ UI_SOURCES := $(shell find ui -path ui/node_modules -prune -o -path ui/dist -pru
 STATIC := src/sophia/gateway/static/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench soak lock types format clean
+.PHONY: test-cluster help up test check bench soak lock types format clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ check: $(VENV)/.dev ui/node_modules/.installed ## Lint, types, import rules, gen
 	$(BIN)/lint-imports
 	cd ui && npm run --silent check:types
 	cd ui && npm run --silent lint && npm run --silent typecheck
+
+test-cluster: $(VENV)/.dev ## The queue on three NATS servers, one of which is killed
+	NATS_CLUSTER=1 $(BIN)/python -m pytest -q tests/integration/test_jetstream_cluster.py
 
 soak: $(VENV)/.dev ## Kill and restart everything under load for longer (SOAK="--tasks 2000 --seed 7")
 	@$(BIN)/python -m soak $(SOAK)

@@ -261,7 +261,8 @@ _DIRECT = f"$JS.API.DIRECT.GET.{names.STREAM}"
 
 
 async def open_bus(url: str, *, replicas: int = 1) -> Bus:
-    """Connect and make the stream. Raises ``ConfigError`` or ``Unavailable``."""
+    """Connect to one of the servers in ``url`` (commas between them) and make the stream. Raises ``ConfigError`` or
+    ``Unavailable``."""
     client = Client()
     bus = Bus(client, replicas)
 
@@ -283,7 +284,7 @@ async def open_bus(url: str, *, replicas: int = 1) -> Bus:
 
     async def connect() -> None:
         await client.connect(
-            url,
+            [server.strip() for server in url.split(",")],
             name="sophia",
             error_cb=failed,
             disconnected_cb=cut,
