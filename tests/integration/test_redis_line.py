@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -12,7 +13,8 @@ from redis import exceptions as driver
 from sophia.embedded.redis_server import RedisServer
 from sophia.redis.connection import Client, connect
 from sophia.redis.line import Line
-from tests.support.waiting import eventually
+from tests.support.fault_proxy import FaultProxy
+from tests.support.waiting import eventually, turns_of_the_loop
 
 
 @pytest_asyncio.fixture
@@ -96,3 +98,37 @@ async def test_a_closed_line_ends_its_calls(line: Line) -> None:
     await line.close()
     with pytest.raises(driver.ConnectionError):
         await waiting
+
+
+async def test_a_thousand_callers_of_whom_some_give_up_each_get_their_own_answer(line: Line) -> None:
+    await line.call("PING")
+    calls = [asyncio.create_task(line.call("ECHO", f"n{number}")) for number in range(1_000)]
+    await turns_of_the_loop(1)
+    for call in calls[::3]:
+        call.cancel()
+    await asyncio.wait(calls)
+    assert all(call.cancelled() for call in calls[::3])
+    kept = [number for number in range(1_000) if number % 3]
+    assert [calls[number].result() for number in kept] == [b"n%d" % number for number in kept]
+
+
+async def test_of_calls_that_are_cut_off_each_fails_or_has_its_own_answer(
+    own_redis: RedisServer, tmp_path: Path
+) -> None:
+    proxy = FaultProxy(tmp_path / "proxy.sock", Path(own_redis.url.removeprefix("unix://").partition("?")[0]))
+    await proxy.start()
+    client = connect(f"unix://{tmp_path}/proxy.sock")
+    line = Line(client.connection_pool)
+    try:
+        for round_ in range(5):
+            await line.call("PING")
+            calls = [asyncio.create_task(line.call("ECHO", f"r{round_} n{n}" + "x" * 4_000)) for n in range(300)]
+            await eventually(calls[0].done)
+            await proxy.cut()
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            for n, outcome in enumerate(outcomes):
+                assert isinstance(outcome, driver.ConnectionError) or outcome == b"r%d n%d" % (round_, n) + b"x" * 4_000
+    finally:
+        await line.close()
+        await client.aclose()
+        await proxy.stop()
