@@ -22,7 +22,7 @@ def forecast(now: Situation) -> Want:
     # Until there is a history a task that waits must still wake the pool.
     need = max(instances_for(likely, now.spec.slots), 1 if here else 0, scaling.keep_warm)
     why = f"{here} slots in use or waited for, {likely:.1f} likely to be within {scaling.boot_s:.0f} s"
-    return Want(need=need, reason=why, idle_s=scaling.boot_s, paid_out=True)
+    return Want(need=need, reason=why, idle_s=_idle_s(now), paid_out=True)
 
 
 def _beside_hosted(now: Situation, usd_per_slot_s: float) -> Want:
@@ -32,4 +32,9 @@ def _beside_hosted(now: Situation, usd_per_slot_s: float) -> Want:
     least = price / usd_per_slot_s if usd_per_slot_s > 0 else float("inf")
     worth = now.history.worth(now.spec.slots, least) if now.history is not None else 0
     why = f"an instance pays from {least:.1f} slots in use, else the hosted model is cheaper: {worth} pay"
-    return Want(need=max(worth, scaling.keep_warm), reason=why, idle_s=scaling.boot_s, paid_out=True)
+    return Want(need=max(worth, scaling.keep_warm), reason=why, idle_s=_idle_s(now), paid_out=True)
+
+
+def _idle_s(now: Situation) -> float | None:
+    """Never, for a persistent pool."""
+    return None if now.spec.idle_timeout_s is None else now.spec.scaling.boot_s
