@@ -20,7 +20,19 @@ from tests.support.waiting import eventually
 
 FINISHED_KINDS = ("t", "log", "idem")
 """Keys that expire once a task is final."""
-LASTING_KINDS = ("events", "count", "turn", "workers", "leader", "spend", "stream", "changes", "snapshot", "poison")
+LASTING_KINDS = (
+    "accounts",
+    "events",
+    "count",
+    "turn",
+    "workers",
+    "leader",
+    "spend",
+    "stream",
+    "changes",
+    "snapshot",
+    "poison",
+)
 
 
 REWRITTEN_S = 60.0

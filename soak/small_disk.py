@@ -41,7 +41,8 @@ class SmallDisk:
         if not self.mounted:
             return
         kept = self.place.with_name(f"{self.place.name}-kept")
-        shutil.copytree(self.place, kept, ignore=shutil.ignore_patterns("*.sock", self._ballast.name))
+        with contextlib.suppress(shutil.Error):  # of files that went meanwhile; all others are copied
+            shutil.copytree(self.place, kept, ignore=shutil.ignore_patterns("*.sock", self._ballast.name))
         subprocess.run(["umount", "-l", str(self.place)], check=False)
         self.mounted = False
         self.place.rmdir()
