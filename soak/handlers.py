@@ -18,7 +18,7 @@ from sophia.worker.context import Handler, TaskContext
 from tests.support.waiting import eventually
 
 FOREVER_S = 3_600.0
-POSTPONED_S = 25.0
+POSTPONED_S = 40.0
 USD_PER_1K = NANO_USD_PER_TOKEN * 1_000 / 1_000_000_000
 CARD = ModelCard(
     id="abacus",

@@ -20,9 +20,7 @@ from soak.words import problem_words
 from sophia.nouns.task import Durability, TaskRecord, TaskState
 from tests.support.waiting import eventually
 
-DUE_WITHIN_MS = (5_000, 40_000)
-EARLY_SHARE = 0.4
-"""Of the tasks are accepted when the server is lost for the first time."""
+DUE_WITHIN_MS = (10_000, 60_000)
 STAGE_S = 60.0
 FINISH_S = 120.0
 STAGES = (
@@ -63,7 +61,6 @@ class _Wipe:
         engine = self._stage.engine
         submitting = asyncio.create_task(self._traffic.submit(self._stage.orders.over_s))
         try:
-            await eventually(lambda: self._traffic.accepted > EARLY_SHARE * len(self._jobs), STAGE_S)
             await self._reached(STAGES)
             self._say(f"everything on {engine.name} is deleted")
             await engine.wipe()
