@@ -16,6 +16,7 @@ from soak.small_disk import SmallDisk
 from sophia.embedded.nats_server import NatsServer
 from sophia.nouns.errors import SophiaError, StorageFull, Unavailable
 from sophia.queue.jetstream import JetStreamOptions, JetStreamUpkeep, close_bus, names, open_bus
+from sophia.queue.jetstream.accounts import Book, Page
 from sophia.queue.jetstream.bus import Bus
 from sophia.queue.jetstream.failures import Absent, translated
 from tests.support.fault_proxy import Address
@@ -100,12 +101,18 @@ class JetStreamEngine:
         return int(state["bytes"])
 
     async def accounts(self) -> Accounts:
+        """As whoever reads them next will: without what a server that was killed had booked of a batch it lost."""
         async with self._bus() as bus:
             stored = await bus.newest([f"{names.ROOT}.k.b.*"])
+            periods = {
+                names.text_of(subject.rpartition(".")[2]): msgspec.json.decode(message.data, type=Page).periods
+                for subject, message in stored.items()
+            }
+            book = await Book.read(bus, periods)
         return {
-            (names.text_of(subject.rpartition(".")[2]), period): msgspec.convert(account, Account)
-            for subject, message in stored.items()
-            for period, account in msgspec.json.decode(message.data).items()
+            (tenant, period): msgspec.convert(book.of(tenant, period), Account, from_attributes=True)
+            for tenant, names_ in periods.items()
+            for period in names_
         }
 
     async def leftovers(self) -> list[str]:
