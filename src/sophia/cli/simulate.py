@@ -131,6 +131,8 @@ def _show(comparison: Comparison, *, recommended: bool) -> None:
             f"{row.launches:,}",
         )
     out = console()
+    # A figure that is cut short is worse than a line that is wrapped.
+    out.width = max(out.width, 100)
     out.print(f"{comparison.trace}: {comparison.tasks:,} tasks in {comparison.days:.2f} days", highlight=False)
     out.print(table)
     out.print(

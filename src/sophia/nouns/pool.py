@@ -32,7 +32,7 @@ class WhenCold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What becomes of work that finds no free slot."""
 
     overflow: bool = False
-    """Whether it may go to a hosted model, where the task's model has a counterpart that the tenant may use."""
+    """Whether it may go to a hosted model. For ``sophia simulate`` only so far: running pools send nothing there."""
     wait_s: Seconds = 0.0
     """How long it waits for a slot before it does."""
 

@@ -149,8 +149,11 @@ class Picker:
         wanted = count * CROWD if round_.crowded else count
         seen = round_.seen_up_to.get(key, 0)
         found = [entry for entry in self._ahead.get(key, ()) if entry.seq > seen and not self._is_gone(entry)]
-        if not found:
-            found = await self._read(key, seen, wanted * READ_AHEAD)
+        if len(found) < wanted:
+            # What came since the last read stands behind what it gave.
+            found += await self._read(key, found[-1].seq if found else seen, wanted * READ_AHEAD)
+            if found:
+                self._ahead[key] = found
         found = found[:wanted]
         if found:
             round_.seen_up_to[key] = found[-1].seq

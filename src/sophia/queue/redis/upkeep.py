@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 _encode = msgspec.json.Encoder()
 ORPHAN_SCAN_EVERY_S = 3.0
+"""For deliveries that were never begun, in the streams in which tasks wait ..."""
+FULL_SCAN_EVERY_S = 60.0
+"""... and in all of them: what is no task of ours is counted nowhere, and can have been delivered all the same."""
 STOP_REQUEST_TTL_S = 3_600
 
 
@@ -34,19 +37,14 @@ class RedisUpkeep:
         self._client = client
         self._waits = Waits(blocking)
         self._options = options
-        self._scanned_at_s = -ORPHAN_SCAN_EVERY_S
+        self._scanned_at_s = self._scanned_all_at_s = float("-inf")
 
     async def upkeep(self, limit: int) -> UpkeepReport:
         promoted = reclaimed = expired = dead = 0
         next_ms: int | None = None
         accounts_open = True
-        # The scan for lost deliveries looks at every stream, so it is made more seldom than passes are.
-        now_s = time.monotonic()
-        orphans = now_s - self._scanned_at_s >= ORPHAN_SCAN_EVERY_S
-        if orphans:
-            self._scanned_at_s = now_s
         lease_ms = round(self._options.lease_s * 1000)
-        words = (limit, int(orphans), lease_ms, *self._options.streams)
+        words = (limit, self._scan(), lease_ms, *self._options.streams)
         answers, failure = await self._scripts.everywhere(
             lambda prefix: persistently(lambda: self._scripts.call("upkeep", prefix, *words))
         )
@@ -68,6 +66,17 @@ class RedisUpkeep:
             next_due_in_s=None if next_ms is None else next_ms / 1000,
             accounts_open=accounts_open,
         )
+
+    def _scan(self) -> int:
+        """Whether this pass looks for lost deliveries (1), also in streams in which no task waits (2)."""
+        now_s = time.monotonic()
+        if now_s - self._scanned_at_s < ORPHAN_SCAN_EVERY_S:
+            return 0
+        self._scanned_at_s = now_s
+        if now_s - self._scanned_all_at_s < FULL_SCAN_EVERY_S:
+            return 1
+        self._scanned_all_at_s = now_s
+        return 2
 
     async def changes(self, limit: int, wait_s: float) -> list[Change]:
         keys = [f"{prefix}:changes" for prefix in self._scripts.prefixes]

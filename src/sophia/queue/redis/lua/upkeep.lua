@@ -1,7 +1,8 @@
--- One bounded pass. ARGV: limit, 1 to look for deliveries that were never begun, ms after which such a one is lost,
+-- One bounded pass. ARGV: limit, 1 to look for deliveries that were never begun (2: also where no task is known to
+-- wait, since what is no task of ours is counted nowhere), ms after which such a one is lost,
 -- then all routes. Gives {promoted, reclaimed, expired, dead, ms until the next known moment or -1, 1 while the accounts
 -- of budgets are open}.
-local limit, orphans, orphan_ms = tonumber(ARGV[A]), ARGV[A + 1] == '1', ARGV[A + 2]
+local limit, orphans, orphan_ms = tonumber(ARGV[A]), tonumber(ARGV[A + 1]), ARGV[A + 2]
 local promoted, reclaimed, expired, dead = 0, 0, 0, 0
 
 local function ready(zset)
@@ -79,12 +80,22 @@ for _, id in ipairs(ready(LEASES)) do
 end
 
 -- A worker that died between a blocking read and the begin of the attempt leaves an entry pending without a lease.
-if orphans then
+local places, names = {}, {}
+if orphans > 0 then
   for i = A + 3, #ARGV do
-    local route = ARGV[i]
     for prio = 0, 3 do
-      local stream, mark = stream_key(route, prio), 'scan:' .. route .. ':' .. prio
-      local from = redis.call('HGET', COUNT, mark)
+      places[#places + 1] = {ARGV[i], prio}
+      names[#names + 1] = 'unread:' .. ARGV[i] .. ':' .. prio
+      names[#names + 1] = 'scan:' .. ARGV[i] .. ':' .. prio
+    end
+  end
+end
+if names[1] then
+  local known = redis.call('HMGET', COUNT, unpack(names))
+  for n, at in ipairs(places) do
+    local route, prio, mark, from = at[1], at[2], names[2 * n], known[2 * n]
+    if orphans == 2 or from or tonumber(known[2 * n - 1] or '0') > 0 then
+      local stream = stream_key(route, prio)
       -- A stream that no worker has asked for yet has no group; an error here would end a script that has written.
       local pending = redis.pcall('XPENDING', stream, GROUP, 'IDLE', orphan_ms, from and ('(' .. from) or '-', '+', limit)
       if pending.err then pending = {} end
