@@ -77,6 +77,16 @@ async def test_what_was_added_before_anybody_listened_is_delivered(engine: Engin
     assert [lease.task.id for lease in leases] == [task.id for task in tasks]
 
 
+async def test_one_lease_finds_what_was_there_before_and_what_came_since(engine: Engine) -> None:
+    """An engine may read ahead of what it leases; what comes later must not be overlooked for that."""
+    first, since = ([make_task() for _ in range(4)] for _ in range(2))
+    await engine.tasks.submit(first)
+    (one,) = await engine.work.lease("w1", ["light"], 1, 5.0)
+    await engine.tasks.submit(since)
+    rest = await engine.work.lease("w1", ["light"], 10, 5.0)
+    assert {lease.task.id for lease in [one, *rest]} == {task.id for task in [*first, *since]}
+
+
 async def test_a_waiting_worker_is_woken_by_a_submission(engine: Engine) -> None:
     waiting = asyncio.create_task(engine.work.lease("w1", list(STREAMS), 4, 20))
     await asyncio.wait({waiting}, timeout=0.3)
