@@ -96,9 +96,9 @@ async def test_closing_a_forwarded_stream_stops_generation(chat_models: ModelDir
     reply = await chat_models.forward(card, "/chat/completions", body)
     assert reply.status == 200
     assert reply.headers["content-type"].startswith("text/event-stream")
-    async for chunk in reply.chunks():
-        assert chunk
-        break
+    # Held by name: a generator that a loop breaks out of is collected, and that alone would close the stream.
+    chunks = aiter(reply.chunks())
+    assert await anext(chunks)
     assert await busy_slots(chat_server_url) == 1
     await reply.close()
     await eventually(lambda: _idle(chat_server_url), timeout_s=5)
