@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from sophia.nouns.errors import InvalidInput, RateLimited, Unavailable, UpstreamError
-from sophia.settings.model import ResearchSettings
+from sophia.settings.inference import ResearchSettings
 from sophia.worker.fetching import Fetcher, Page
 from sophia.worker.readable import read_page
 from tests.support.attempts import local_settings

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sophia.inference import embedding_server, llama_server
 from sophia.inference.onnx_embedder import packaged_embedder
-from sophia.settings.model import LlamaSettings
+from sophia.settings.inference import LlamaSettings
 
 LLAMA = LlamaSettings(context_tokens=4096, parallel=4, threads=1)
 

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from sophia.settings.inference import ProviderSettings
 from sophia.settings.loaded import ResolvedProvider
-from sophia.settings.model import ProviderSettings
 
 Answer = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
 

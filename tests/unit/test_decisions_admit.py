@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sophia.decisions.admit import admitted_budget
 from sophia.nouns.budget import Budget, Reservation, TenantBudget
 from sophia.nouns.payloads import BatchEmbedding, Light, LongPlanning
-from sophia.settings.model import HandlerDefaults, ModelSettings
+from sophia.settings.inference import HandlerDefaults, ModelSettings
 
 DEFAULTS = HandlerDefaults(max_tokens=1_000, temperature=0.2, timeout_s=60)
 MODEL = ModelSettings(kind="chat", providers={"p": "m"}, usd_per_1k_input_tokens=1.0, usd_per_1k_output_tokens=2.0)

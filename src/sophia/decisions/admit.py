@@ -8,7 +8,7 @@ from sophia.decisions.route import CHARACTERS_PER_TOKEN, estimated_tokens
 from sophia.nouns.budget import Budget, Reservation, TenantBudget
 from sophia.nouns.payloads import BatchEmbedding
 from sophia.nouns.usage import NANO_USD_PER_USD
-from sophia.settings.model import HandlerDefaults, ModelSettings
+from sophia.settings.inference import HandlerDefaults, ModelSettings
 
 MODEL_CALLS = {"long_planning": 3, "code_generation": 2, "web_research": 2}
 """Most model calls that a handler makes for one task (first answer, repair, follow-up)."""

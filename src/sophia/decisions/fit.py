@@ -17,7 +17,7 @@ from sophia.nouns.errors import InvalidInput
 from sophia.nouns.pool import PoolSpec
 from sophia.nouns.serving import ModelShape, Quantization, Serving
 from sophia.nouns.wording import nearest
-from sophia.settings.model import ModelSettings
+from sophia.settings.inference import ModelSettings
 
 GIB = 1024**3
 MEMORY_UTILIZATION = 0.92

@@ -8,8 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from sophia.inference.base import ModelCard
 from sophia.nouns.errors import InvalidInput
 from sophia.nouns.usage import Usage
+from sophia.settings.inference import ModelSettings
 from sophia.settings.loaded import ResolvedProvider
-from sophia.settings.model import ModelSettings, Settings
+from sophia.settings.model import Settings
 
 IN_PROCESS = "in-process"
 """The provider's name on the card of a model that is embedded here and by no provider in use."""

@@ -13,7 +13,7 @@ import aiohttp
 
 from sophia.inference.packaged import CHAT_MODEL, chat_model_file
 from sophia.nouns.errors import ConfigError
-from sophia.settings.model import LlamaSettings
+from sophia.settings.inference import LlamaSettings
 from sophia.sockets import bind
 
 _log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from sophia.pools.roster import Roster
 from sophia.pools.spending import Spending
 from sophia.providers.base import LaunchRequest, Machine, Provider
 from sophia.queue.base import QueueUpkeep
-from sophia.settings.model import ModelSettings
+from sophia.settings.inference import ModelSettings
 
 log = logging.getLogger(__name__)
 

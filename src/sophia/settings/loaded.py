@@ -6,7 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from sophia.settings.model import FlyMachinesSettings, LambdaCloudSettings, ProviderSettings, Settings
+from sophia.settings.inference import ProviderSettings
+from sophia.settings.machines import FlyMachinesSettings, LambdaCloudSettings
+from sophia.settings.model import Settings
 
 
 class TenantKey(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,8 @@ import msgspec
 from sophia.nouns.errors import ConfigError
 from sophia.nouns.task import Tier
 from sophia.settings.document import dotted
+from sophia.settings.fields import SecretRef
+from sophia.settings.inference import ProviderSettings
 from sophia.settings.loaded import (
     Loaded,
     ResolvedFlyMachines,
@@ -19,14 +21,8 @@ from sophia.settings.loaded import (
     ResolvedProvider,
     TenantKey,
 )
-from sophia.settings.model import (
-    FlyMachinesSettings,
-    LambdaCloudSettings,
-    ObjectSettings,
-    ProviderSettings,
-    SecretRef,
-    Settings,
-)
+from sophia.settings.machines import FlyMachinesSettings, LambdaCloudSettings
+from sophia.settings.model import ObjectSettings, Settings
 
 EMBEDDED_KINDS = frozenset({"llama_embedded", "onnx_embedded"})
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://")

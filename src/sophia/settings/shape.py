@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 
 from sophia.settings.document import KeyPath, dotted
-from sophia.settings.model import SecretRef
+from sophia.settings.fields import SecretRef
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):

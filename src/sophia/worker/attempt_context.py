@@ -13,7 +13,8 @@ from sophia.nouns.errors import InvalidResult, SophiaError, Unavailable, Upstrea
 from sophia.nouns.event import EventKind
 from sophia.nouns.task import Task
 from sophia.nouns.usage import Usage
-from sophia.settings.model import HandlerDefaults, Settings
+from sophia.settings.inference import HandlerDefaults
+from sophia.settings.model import Settings
 from sophia.worker.defaults import answer_tokens
 from sophia.worker.json_schemas import without_string_lengths
 from sophia.worker.metering import Call, Meter, estimated_prompt_tokens, estimated_tokens

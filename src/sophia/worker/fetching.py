@@ -11,7 +11,7 @@ import msgspec
 from yarl import URL
 
 from sophia.nouns.errors import InvalidInput, RateLimited, SophiaError, Unavailable, UpstreamError
-from sophia.settings.model import ResearchSettings
+from sophia.settings.inference import ResearchSettings
 from sophia.worker.addresses import AddressRefused, public_socket
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

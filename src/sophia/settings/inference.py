@@ -1,0 +1,100 @@
+"""Sections about models: who serves them, what they cost, and the defaults of the task types that ask them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from sophia.nouns.serving import Serving
+from sophia.nouns.task import Tier
+from sophia.settings.fields import CountFrom1, NotNegative, Positive, SecretRef, Section
+
+
+class ProviderSettings(Section, frozen=True, kw_only=True):
+    """A source of models. ``kind``: ``openai`` (any OpenAI-compatible URL), ``portkey``, ``llama_embedded``
+    and ``onnx_embedded`` (servers that ``sophia up`` starts)."""
+
+    kind: Annotated[str, msgspec.Meta(pattern="^(openai|portkey|llama_embedded|onnx_embedded)$")]
+    base_url: str | None = None
+    base_url_env: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+    """Environment variable that, when set, replaces ``base_url``."""
+    api_key: SecretRef | None = None
+    headers: dict[str, str | SecretRef] = msgspec.field(default_factory=dict)
+    when_set: tuple[str, ...] = ()
+    """Used only when all these environment variables are set."""
+    connect_timeout_s: Positive = 5.0
+    first_token_timeout_s: Positive = 120.0
+    idle_timeout_s: Positive = 60.0
+    """Longest silence within a streamed answer."""
+    answer_timeout_s: Positive = 600.0
+    """An answer that is not streamed must be there by then; its first byte comes with its last."""
+    max_concurrency: CountFrom1 = 64
+
+
+class ModelSettings(Section, frozen=True, kw_only=True):
+    """A model by the name that users give. The first of ``providers`` that is in use serves it."""
+
+    kind: Annotated[str, msgspec.Meta(pattern="^(chat|embedding)$")]
+    providers: dict[str, str]
+    """Provider name -> the name it knows the model by, in order of preference."""
+    tiers: tuple[Tier, ...] = ()
+    """Tiers that use this model when a request names none. Of several, the first in the file's order that a provider
+    in use serves; models that only ``sophia.yaml`` has come before the packaged ones."""
+    context_tokens: CountFrom1 | None = None
+    max_output_tokens: CountFrom1 | None = None
+    """Caps ``tasks.*.max_tokens`` where a payload names no number of its own: a small model loops when let run."""
+    outline_first: bool = False
+    """Plans are drafted as a list in words first: a very small model writes far better ones than under a schema."""
+    dimensions: CountFrom1 | None = None
+    usd_per_1k_input_tokens: NotNegative = 0.0
+    usd_per_1k_output_tokens: NotNegative = 0.0
+    serving: Serving | None = None
+    """How GPU hosts of ours serve it. Without it nothing but its name is known to the fit check."""
+
+
+class HandlerDefaults(Section, frozen=True, kw_only=True):
+    """Per task type: what a payload that is silent gets."""
+
+    model: str | None = None
+    """Gives way to the tier's model while no provider in use serves it."""
+    max_tokens: CountFrom1
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)]
+    timeout_s: Positive
+
+
+class EmbeddingSettings(Section, frozen=True, kw_only=True):
+    batch_texts: CountFrom1
+    max_tokens: CountFrom1
+    """Longer texts are cut here: the model's own length."""
+    threads: CountFrom1
+    max_texts: CountFrom1
+
+
+class LlamaSettings(Section, frozen=True, kw_only=True):
+    """The embedded llama.cpp server."""
+
+    context_tokens: CountFrom1
+    """Of each of the ``parallel`` slots."""
+    parallel: CountFrom1
+    threads: CountFrom1
+
+
+class ResearchSettings(Section, frozen=True, kw_only=True):
+    """Limits on what ``web_research`` fetches."""
+
+    fetch_timeout_s: Positive
+    max_page_bytes: CountFrom1
+    max_redirects: Annotated[int, msgspec.Meta(ge=0)]
+    concurrency: CountFrom1
+    source_characters: CountFrom1
+    """Readable text kept of each source."""
+    allow_private_addresses: bool
+    """Whether URLs may lead to loopback and private networks."""
+    user_agent: str
+
+
+class CacheSettings(Section, frozen=True, kw_only=True):
+    embeddings_ttl_s: Positive
+    search_ttl_s: Positive
+    inference_ttl_s: Positive
