@@ -39,6 +39,7 @@ from tests.support.budget_accounts import open_accounts
 from tests.support.models import make_models
 
 KEY, OTHER_KEY = "key-of-acme", "key-of-globex"
+KEY_SECRET = b"a secret of the tests, 32 bytes long"
 TENANT, OTHER_TENANT = "acme", "globex"
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 OTHER_HEADERS = {"Authorization": f"Bearer {OTHER_KEY}"}
@@ -83,6 +84,8 @@ class Platform:
             intake=self.intake,
             packing=self.packing,
             models=models,
+            keys=self.ledger.keys,
+            key_secret=KEY_SECRET,
             clock=SystemClock(),
             static_dir=static_dir,
             version="9.9.9",

@@ -8,7 +8,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
@@ -122,13 +122,30 @@ def write_client_file(data_dir: Path, content: ClientFile) -> None:
 
 
 def generated_key(data_dir: Path) -> str:
-    """The folder's own API key, made once and kept in a file of its own that only its owner can read."""
-    path = data_dir / "api-key"
+    """The folder's own API key, made once."""
+    return _kept(data_dir / "api-key", lambda: f"sk-sophia-{secrets.token_urlsafe(24)}")
+
+
+def key_secret(data_dir: Path) -> bytes:
+    """What virtual keys are hashed with, made once."""
+    return _kept(data_dir / "key-secret", lambda: secrets.token_hex(32)).encode()
+
+
+def _kept(path: Path, make: Callable[[], str]) -> str:
+    """A secret in a file of its own that only its owner can read; of several who make it at once, one prevails."""
     with contextlib.suppress(FileNotFoundError):
         if kept := path.read_text().strip():
             return kept
-    key = f"sk-sophia-{secrets.token_urlsafe(24)}"
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "w") as file:
-        file.write(key + "\n")
-    return key
+        file.write(make() + "\n")
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        if not path.read_text().strip():
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path.read_text().strip()

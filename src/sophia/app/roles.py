@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from sophia import __version__
-from sophia.app import build, machines
+from sophia.app import build, data_dir, machines
 from sophia.app.gpu_hosts import join_tokens
 from sophia.app.metrics import metrics_server
 from sophia.events.base import EventLog
@@ -108,6 +108,8 @@ async def run_gateway(loaded: Loaded, options: Options, stop: asyncio.Event) -> 
             intake=build.intake(loaded, backbone.queue, ledger, objects),
             packing=build.packing(loaded, objects),
             models=models,
+            keys=ledger.keys,
+            key_secret=loaded.key_secret or data_dir.key_secret(loaded.data_dir),
             clock=SystemClock(),
             static_dir=STATIC_DIR,
             version=__version__,

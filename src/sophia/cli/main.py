@@ -27,6 +27,7 @@ SECTIONS = {
         "queue": Entry("sophia.cli.platform:queue", "What waits and runs, by stream and priority."),
         "schedules": Entry("sophia.cli.schedules:schedules", "Tasks submitted again and again: next and last."),
         "pools": Entry("sophia.cli.pools:pools", "Pools, their instances and what they cost; orders to them."),
+        "keys": Entry("sophia.cli.keys:keys", "Virtual keys: make, list, revoke."),
         "simulate": Entry("sophia.cli.simulate:simulate", "Scaling policies over a trace: cost and waiting."),
         "fit": Entry("sophia.cli.fit:fit", "Whether a model fits a GPU, and what would fit instead."),
     },

@@ -113,6 +113,16 @@ class Api:
         body: Json = {"verb": verb, "dry_run": dry_run} | ({} if instance is None else {"instance": instance})
         return await self._call("POST", f"/v1/pools/{quote(pool, safe='')}/orders", body=body, tries=1)
 
+    async def create_key(self, body: Json) -> Json:
+        # Not repeated: a key whose text was lost on the way would be left over.
+        return await self._call("POST", "/v1/keys", body=body, tries=1)
+
+    async def keys(self) -> Json:
+        return await self._call("GET", "/v1/keys")
+
+    async def revoke_key(self, key_id: str) -> Json:
+        return await self._call("DELETE", f"/v1/keys/{quote(key_id, safe='')}")
+
     async def ready(self) -> Json:
         """The readiness report, whether it is ready or not."""
         return await self._call("GET", "/ready", tries=1, also_fine=frozenset({503}))

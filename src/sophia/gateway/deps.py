@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sophia.access.base import KeyStore
+from sophia.access.keys import Holder, KeyTable
 from sophia.events.base import EventLog
 from sophia.events.hub import Hub
 from sophia.gateway.metrics import GatewayMetrics
@@ -40,6 +42,8 @@ class GatewayDeps:
     intake: Intake
     packing: Packing
     models: Models
+    keys: KeyStore
+    key_secret: bytes
     clock: Clock
     static_dir: Path | None
     """The built page; ``None`` or a folder without ``index.html`` gives a page that says how to build it."""
@@ -57,7 +61,7 @@ class Context:
 
     def __init__(self, deps: GatewayDeps) -> None:
         self.deps = deps
-        self.keyring = Keyring(deps.loaded.api_keys)
+        self.keys = KeyTable(Keyring(deps.loaded.api_keys), deps.key_secret)
         self.ids = IdSource()
         self.metrics = GatewayMetrics(deps.registry)
         self.closing = asyncio.Event()
@@ -74,11 +78,16 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, authenticated. ``tenant`` is empty where no key is needed."""
+    """One request, authenticated."""
 
     context: Context
     request: Request
-    tenant: str
+    holder: Holder
+
+    @property
+    def tenant(self) -> str:
+        """Empty where no key is needed."""
+        return self.holder.tenant
 
     @property
     def deps(self) -> GatewayDeps:

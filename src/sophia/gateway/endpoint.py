@@ -8,13 +8,16 @@ import time
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
 
+from sophia.access.keys import Holder
 from sophia.gateway import errors
-from sophia.gateway.auth import holder_of
+from sophia.gateway.auth import check_rights, holder_of
 from sophia.gateway.deps import Call, Context, Handler
 from sophia.gateway.operations import Operation
-from sophia.nouns.errors import Forbidden, SophiaError
+from sophia.nouns.errors import SophiaError
 
 log = logging.getLogger(__name__)
+
+NOBODY = Holder(tenant="", scopes=())
 
 
 class Endpoint:
@@ -36,7 +39,7 @@ class Endpoint:
         request = Request(scope, receive, observed)
         try:
             try:
-                response = await self._handler(Call(self._context, request, self._tenant(request)))
+                response = await self._handler(Call(self._context, request, self._holder(request)))
                 await response(scope, receive, observed)
             except ClientDisconnect:
                 status = status or errors.CLIENT_GONE
@@ -55,16 +58,13 @@ class Endpoint:
             labels = (self._operation.method, self._operation.path, str(status or 500))
             self._context.metrics.requests.labels(*labels).observe(time.perf_counter() - started_s)
 
-    def _tenant(self, request: Request) -> str:
-        """Whose key it is; empty where none is needed. Raises ``Unauthorized`` or ``Forbidden``."""
+    def _holder(self, request: Request) -> Holder:
+        """Whose key it is; nobody's where none is needed. Raises ``Unauthorized`` or ``Forbidden``."""
         if not self._operation.auth:
-            return ""
-        holder = holder_of(request, self._context.keyring)
-        if self._operation.operator and not holder.operator:
-            raise Forbidden(
-                "this is for the platform's operator", mend="a key with `operator: true` under auth.api_keys"
-            )
-        return holder.tenant
+            return NOBODY
+        holder = holder_of(request, self._context.keys, self._context.deps.clock.now_ms())
+        check_rights(holder, self._operation.tag, operator=self._operation.operator)
+        return holder
 
     def _note(self, error: SophiaError) -> None:
         if errors.status_of(error) >= 500:

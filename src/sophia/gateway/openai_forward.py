@@ -15,7 +15,7 @@ from sophia.gateway.errors import UnknownModel, openai_error
 from sophia.gateway.openai_schemas import TokenUsage
 from sophia.gateway.streaming import send_chunk, send_end, send_start, while_connected
 from sophia.inference.base import ModelCard, Reply
-from sophia.nouns.errors import InvalidInput, RateLimited, SophiaError, Unavailable, UpstreamError
+from sophia.nouns.errors import Forbidden, InvalidInput, RateLimited, SophiaError, Unavailable, UpstreamError
 from sophia.nouns.task import Tier
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -42,14 +42,20 @@ async def read_request(call: Call, shape: type[T]) -> tuple[dict[str, Any], T]:
 
 
 def resolve(call: Call, name: str, kind: str) -> ModelCard:
-    """A model by its name or a tier's. Raises ``UnknownModel`` that names the known ones."""
+    """A model by its name or a tier's. Raises ``UnknownModel`` that names the known ones, and ``Forbidden`` for one that
+    the key may not use."""
     models = call.deps.models
     try:
         if name in _TIERS and all(card.id != name for card in models.cards()):
-            return models.resolve(None, kind=kind, tier=name)
-        return models.resolve(name, kind=kind)
+            card = models.resolve(None, kind=kind, tier=name)
+        else:
+            card = models.resolve(name, kind=kind)
     except InvalidInput as error:
         raise UnknownModel(error.message, field="model", mend=error.mend) from error
+    allowed = call.holder.limits.models
+    if allowed and card.id not in allowed:
+        raise Forbidden(f"this key may not use {card.id!r}", field="model", mend=f"allowed: {', '.join(allowed)}")
+    return card
 
 
 class Forwarded(Response):

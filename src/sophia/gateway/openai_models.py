@@ -13,16 +13,21 @@ from sophia.nouns.wording import nearest
 
 
 async def list_models(call: Call) -> Response:
-    cards = call.deps.models.cards()
-    return json_answer(ModelInfoList(object="list", data=[_info(card) for card in cards]))
+    return json_answer(ModelInfoList(object="list", data=[_info(card) for card in _cards(call)]))
 
 
 async def get_model(call: Call) -> Response:
     name = call.request.path_params["model"]
-    cards = {card.id: card for card in call.deps.models.cards()}
+    cards = {card.id: card for card in _cards(call)}
     if name not in cards:
         raise UnknownModel(f"there is no model {name[:200]!r}", field="model", mend=nearest(name, cards))
     return json_answer(_info(cards[name]))
+
+
+def _cards(call: Call) -> list[ModelCard]:
+    """Those that the key may use."""
+    allowed = call.holder.limits.models
+    return [card for card in call.deps.models.cards() if not allowed or card.id in allowed]
 
 
 def _info(card: ModelCard) -> ModelInfo:

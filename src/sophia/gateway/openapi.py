@@ -25,7 +25,7 @@ from sophia.gateway.schemas import Problem
 from sophia.nouns.payloads import PAYLOADS, RESULTS
 
 REF = "#/components/schemas/{name}"
-ALWAYS_WITH_KEY = (401,)
+ALWAYS_WITH_KEY = (401, 403)
 ALWAYS = (503,)
 
 
@@ -100,7 +100,7 @@ def _operation(operation: Operation, refs: dict[type[msgspec.Struct], dict[str, 
 
 
 def _of_keys(operation: Operation) -> tuple[int, ...]:
-    return (*(ALWAYS_WITH_KEY if operation.auth else ()), *((403,) if operation.operator else ()))
+    return ALWAYS_WITH_KEY if operation.auth else ()
 
 
 def _error(status: int, operation: Operation, refs: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from sophia.events.view import EventView
+from sophia.gateway import access_schemas as access
 from sophia.gateway import openai_schemas as openai
 from sophia.gateway import schemas as api
 from sophia.nouns.payloads import PAYLOADS
@@ -316,6 +317,37 @@ OPERATIONS: tuple[Operation, ...] = (
         errors=(404,),
     ),
     Operation(
+        id="createKey",
+        method="POST",
+        path="/v1/keys",
+        tag="keys",
+        summary="Make a virtual key",
+        description="Its text is in this answer and nowhere else. It is good in every gateway within 2 s.",
+        request=access.KeyRequest,
+        answers=(Answer(status=201, description="The key", body=access.KeyCreated),),
+        errors=(400, 413, 422),
+    ),
+    Operation(
+        id="listKeys",
+        method="GET",
+        path="/v1/keys",
+        tag="keys",
+        summary="List virtual keys, newest first",
+        description="Those of the asking key's tenant; an operator's key sees all.",
+        answers=(Answer(status=200, description="Keys, revoked ones too", body=access.KeyList),),
+        params=(_text("tenant", "Only keys of this tenant."),),
+    ),
+    Operation(
+        id="revokeKey",
+        method="DELETE",
+        path="/v1/keys/{key_id}",
+        tag="keys",
+        summary="Revoke a virtual key",
+        description="It is refused everywhere within 2 s. Revoking again changes nothing.",
+        answers=(Answer(status=200, description="The key", body=access.KeyView),),
+        errors=(404,),
+    ),
+    Operation(
         id="health",
         method="GET",
         path="/health",
@@ -363,5 +395,6 @@ TAGS = {
     "tasks": "Submit, follow and cancel tasks.",
     "platform": "What waits, what runs it.",
     "openai": "The paths of OpenAI's API, for its unmodified clients. Errors have OpenAI's shape here.",
+    "keys": "Virtual keys and what was used. For keys with the scope `admin`, and those of `sophia.yaml`.",
     "service": "For load balancers, the page, and hosts that join; no key needed.",
 }

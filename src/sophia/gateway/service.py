@@ -11,8 +11,10 @@ from collections.abc import Iterator
 
 import uvicorn
 
+from sophia.cancel import cancel_all
 from sophia.gateway.app import create_app
-from sophia.gateway.deps import GatewayDeps
+from sophia.gateway.auth import KeyFollower
+from sophia.gateway.deps import Context, GatewayDeps
 from sophia.sockets import bind, port_of
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,8 @@ class Gateway:
         self._host = host
         self._wanted_port = port
         self._app = create_app(deps)
-        self._context = self._app.state.context
+        self._context: Context = self._app.state.context
+        self._follower = KeyFollower(self._context.keys, deps.keys, deps.hub)
         self._server = _Server(
             uvicorn.Config(
                 self._app,
@@ -61,9 +64,11 @@ class Gateway:
         self._socket = bind(self._host, self._wanted_port, "server.port")
         log.info("gateway listens on %s port %d", self._host, self.port)
         self.started.set()
+        following = asyncio.create_task(self._follower.run(), name="key-follower")
         try:
             await self._server.serve(sockets=[self._socket])
         finally:
+            await cancel_all(following)
             self._context.close()
             for server in getattr(self._server, "servers", ()):
                 server.close()

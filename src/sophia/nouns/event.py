@@ -23,6 +23,7 @@ class EventKind(StrEnum):
     POOL_CHANGED = "pool.changed"
     POOL_ORDERED = "pool.ordered"
     QUEUE_CHANGED = "queue.changed"
+    KEYS_CHANGED = "keys.changed"
 
 
 FINAL_EVENT_KINDS = frozenset(
@@ -49,5 +50,5 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def topic(self) -> str:
-        """``tasks``, ``pools`` or ``queue``."""
-        return {"task": "tasks", "pool": "pools", "queue": "queue"}[self.kind.partition(".")[0]]
+        """``tasks``, ``pools``, ``queue`` or ``keys`` (which only gateways follow)."""
+        return {"task": "tasks", "pool": "pools", "queue": "queue", "keys": "keys"}[self.kind.partition(".")[0]]

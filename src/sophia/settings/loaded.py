@@ -86,6 +86,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     objects: ResolvedObjects | None
     """``None``: a folder in the data folder."""
     api_keys: tuple[TenantKey, ...]
+    key_secret: bytes | None = None
+    """``None``: the data folder's own."""
     providers: dict[str, ResolvedProvider]
     """Only those in use; embedded kinds are in use when their URL is known (``sophia up`` passes it down)."""
     lambda_cloud: ResolvedLambdaCloud | None = None

@@ -49,6 +49,9 @@ class ApiKey(Section, frozen=True, kw_only=True):
 
 class AuthSettings(Section, frozen=True, kw_only=True):
     api_keys: tuple[ApiKey, ...]
+    key_secret: SecretRef | None = None
+    """Virtual keys are kept as HMACs under it, so every gateway needs the same one, and a new one voids all keys.
+    ``null``: one that is made once and kept in the data folder."""
 
 
 class RedisSettings(Section, frozen=True, kw_only=True):
@@ -132,6 +135,8 @@ class RouteRule(Section, frozen=True, kw_only=True):
 
 
 class LimitSettings(Section, frozen=True, kw_only=True):
+    """Of a virtual key that names none of its own. Keys of ``auth.api_keys`` have none."""
+
     requests_per_minute: CountFrom1
     burst: CountFrom1
 

@@ -35,6 +35,7 @@ OVERRIDES = {
     "ledger.url": "SOPHIA_LEDGER_URL",
     "objects.url": "SOPHIA_OBJECTS_URL",
 }
+LEAST_SECRET = 32
 _HEADER_SAFE = re.compile(r"^[\t\x20-\x7e]+$")
 
 
@@ -80,6 +81,7 @@ def resolve(settings: Settings, environ: Mapping[str, str], *, config_path: Path
     ledger_url = missing.url("ledger.url", settings.ledger.url, LEDGER_SCHEMES)
     objects = _objects(settings.objects, missing)
     api_keys = _api_keys(settings, missing)
+    key_secret = _key_secret(settings, missing)
     providers = {
         name: _provider(name, provider, missing)
         for name, provider in settings.providers.items()
@@ -98,6 +100,7 @@ def resolve(settings: Settings, environ: Mapping[str, str], *, config_path: Path
         ledger_url=ledger_url,
         objects=objects,
         api_keys=api_keys,
+        key_secret=key_secret,
         providers=providers,
         lambda_cloud=lambda_cloud,
         fly_machines=fly_machines,
@@ -105,6 +108,17 @@ def resolve(settings: Settings, environ: Mapping[str, str], *, config_path: Path
             name: value for name in settings.gpu_hosts.credentials if (value := environ.get(name, "").strip())
         },
     )
+
+
+def _key_secret(settings: Settings, missing: _Missing) -> bytes | None:
+    """Without one in a hosted profile each gateway would have its own: its data folder's."""
+    ref = settings.auth.key_secret
+    if ref is None:
+        return None
+    value = missing.environ.get(ref.env, "").strip()
+    if value and len(value) < LEAST_SECRET:
+        missing.problems.append(f"auth.key_secret: the value of {ref.env} has less than {LEAST_SECRET} characters")
+    return value.encode("utf-8", "surrogateescape") or None
 
 
 def _lambda_cloud(cloud: LambdaCloudSettings, missing: _Missing) -> ResolvedLambdaCloud | None:

@@ -64,6 +64,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             expires_at_ms BIGINT NOT NULL, PRIMARY KEY (tenant, key))""",
         "CREATE INDEX ledger_claims_expiry ON ledger_claims (expires_at_ms)",
     ),
+    (
+        """CREATE TABLE ledger_api_keys (
+            id {key} NOT NULL PRIMARY KEY, tenant TEXT NOT NULL, name TEXT NOT NULL, prefix TEXT NOT NULL,
+            digest TEXT NOT NULL, scopes TEXT NOT NULL, limits TEXT NOT NULL, created_at_ms BIGINT NOT NULL,
+            created_by TEXT NOT NULL, expires_at_ms BIGINT, revoked_at_ms BIGINT)""",
+        """CREATE TABLE ledger_call_days (
+            day BIGINT NOT NULL, tenant TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL, provider TEXT NOT NULL,
+            requests BIGINT NOT NULL, cached BIGINT NOT NULL, input_tokens BIGINT NOT NULL,
+            output_tokens BIGINT NOT NULL, embedding_tokens BIGINT NOT NULL, cost_nano_usd BIGINT NOT NULL,
+            saved_nano_usd BIGINT NOT NULL, PRIMARY KEY (day, tenant, key, model, provider))""",
+        "CREATE TABLE ledger_call_batches (id TEXT NOT NULL PRIMARY KEY, at_ms BIGINT NOT NULL)",
+    ),
 )
 
 

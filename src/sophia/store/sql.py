@@ -19,6 +19,7 @@ from sophia.store import rows, sums
 from sophia.store.base import Claim, TaskFilter, TaskPage, UsageRow
 from sophia.store.claims import give_up, holders
 from sophia.store.engine import Database, open_database
+from sophia.store.keys import SqlKeys
 from sophia.store.migrations import migrate
 from sophia.store.spent import spent
 from sophia.store.statements import Statements
@@ -59,6 +60,7 @@ class SqlLedger:
         self._database = database
         self._clock = clock
         self._sql = Statements(database.dialect)
+        self.keys = SqlKeys(database)
 
     async def migrate(self) -> None:
         await migrate(self._database)

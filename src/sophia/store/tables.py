@@ -130,6 +130,46 @@ instances = sa.Table(
     sa.Column("instance", sa.Text, nullable=False),
 )
 
+api_keys = sa.Table(
+    "ledger_api_keys",
+    metadata,
+    sa.Column("id", Word, primary_key=True),
+    sa.Column("tenant", Word, nullable=False),
+    sa.Column("name", Word, nullable=False),
+    sa.Column("prefix", Word, nullable=False),
+    sa.Column("digest", Word, nullable=False),
+    sa.Column("scopes", Word, nullable=False),
+    sa.Column("limits", sa.Text, nullable=False),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("created_by", Word, nullable=False),
+    sa.Column("expires_at_ms", sa.BigInteger),
+    sa.Column("revoked_at_ms", sa.BigInteger),
+)
+
+call_days = sa.Table(
+    "ledger_call_days",
+    metadata,
+    sa.Column("day", sa.BigInteger, primary_key=True),
+    sa.Column("tenant", Word, primary_key=True),
+    sa.Column("key", Word, primary_key=True),
+    sa.Column("model", Word, primary_key=True),
+    sa.Column("provider", Word, primary_key=True),
+    sa.Column("requests", sa.BigInteger, nullable=False),
+    sa.Column("cached", sa.BigInteger, nullable=False),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False),
+    sa.Column("embedding_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cost_nano_usd", sa.BigInteger, nullable=False),
+    sa.Column("saved_nano_usd", sa.BigInteger, nullable=False),
+)
+
+call_batches = sa.Table(
+    "ledger_call_batches",
+    metadata,
+    sa.Column("id", Word, primary_key=True),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+)
+
 schema = sa.Table(
     "ledger_schema",
     metadata,

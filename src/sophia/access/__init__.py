@@ -1,0 +1,1 @@
+"""Who may call models, how much of it, and what was used."""
