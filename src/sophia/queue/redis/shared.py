@@ -14,7 +14,7 @@ from redis import exceptions as driver
 from sophia.nouns.budget import TenantBudget
 from sophia.nouns.errors import SophiaError
 from sophia.redis.base import Redis
-from sophia.redis.connection import Script
+from sophia.redis.library import Library
 
 GROUP = "workers"
 PRIORITIES = 4
@@ -71,25 +71,23 @@ class Scripts:
         self._client = client
         self.options = options
         self._limits = options.script_limits()
-        self._loaded: dict[str, Script] = {}
+        self._library = library(client)
         self.prefixes = [partition_prefix(n) for n in range(options.partitions)]
 
     def prefix_of(self, tenant: str) -> str:
-        """A tenant's tasks share a partition, so that what concerns them settles in one atomic step."""
-        return self.prefixes[zlib.crc32(tenant.encode()) % len(self.prefixes)]
+        """A tenant's tasks share a partition, so that what concerns them settles in one atomic step. The account of a key
+        (``acme/KEY``) is where its tenant's is."""
+        return self.prefixes[zlib.crc32(tenant.partition("/")[0].encode()) % len(self.prefixes)]
 
     async def call(self, name: str, prefix: str, *args: Any) -> Any:
         """Run a script; where a stream has lost its group (a wiped server), make it anew and run it once more."""
-        script = self._loaded.get(name)
-        if script is None:
-            script = self._loaded[name] = Script(self._client, script_source(name))
         try:
-            return await script(prefix, (*self._limits, *args))
+            return await self._library.call(name, prefix, (*self._limits, *args))
         except driver.ResponseError as error:
             if "NOGROUP" not in str(error):
                 raise
         await self.ensure_groups(prefix, self.options.streams)
-        return await script(prefix, (*self._limits, *args))
+        return await self._library.call(name, prefix, (*self._limits, *args))
 
     async def ensure_groups(self, prefix: str, streams: Sequence[str]) -> None:
         """Groups read from the very beginning (id 0): what was added before anybody listened is delivered too."""
@@ -146,26 +144,20 @@ class Scripts:
         return answers
 
 
-_SHARED = {
-    "submit": ("common", "admit"),
-    "redrive": ("common", "admit"),
-    "accounts": ("common", "admit"),
-    "restore": ("common", "admit", "restore"),
-}
-"""What goes before a script; the rest only has ``common``."""
+_FOLDER = resources.files("sophia.queue.redis").joinpath("lua")
+_SHARED = ("common", "admit")
+_FUNCTIONS = (
+    "accounts", "beat", "cancel", "dead", "emit", "extend", "get", "lead", "lease", "leave", "redrive", "settle",
+    "stats", "submit", "upkeep", "wait", "workers",
+)  # fmt: skip
 
 
-def script_source(name: str) -> str:
-    """What all scripts share, this one, and at its end, also after an error, the writes it has gathered."""
-    folder = resources.files("sophia.queue.redis").joinpath("lua")
-    before = "".join(folder.joinpath(f"{part}.lua").read_text() for part in _SHARED.get(name, ("common",)))
-    own = folder.joinpath("submit.lua" if name == "restore" else f"{name}.lua").read_text()
-    return f"{before}local function main()\n{own}end\n{_END}"
+def library(client: Redis) -> Library:
+    """The queue's Lua: what all functions share, and the functions."""
+    functions = {name: _lua(name) for name in _FUNCTIONS}
+    functions["restore"] = _lua("restore") + functions["submit"]
+    return Library(client, "sophia_queue", "".join(map(_lua, _SHARED)), functions, run="run")
 
 
-_END = """
-local fine, answer = pcall(main)
-write_gathered()
-if fine or type(answer) == 'table' then return answer end
-return redis.error_reply(answer)
-"""
+def _lua(name: str) -> str:
+    return _FOLDER.joinpath(f"{name}.lua").read_text("utf-8")

@@ -1,10 +1,9 @@
 -- Admission against tenants' budgets, for the scripts that make reservations. A budgeted task is admitted only while the
 -- partition's accounts are open: a server that was wiped knows nothing of what was spent, see `accounts.lua`. Tasks that
 -- were admitted before the loss are restored as soon as what was spent is filled in.
-local ACCOUNTS, mark = P .. 'accounts', nil
 local function accounts_open(was_admitted)
-  mark = mark or redis.call('GET', ACCOUNTS) or ''
-  return mark == 'open' or (was_admitted and string.sub(mark, 1, 1) == '+')
+  accounts_mark = accounts_mark or redis.call('GET', ACCOUNTS) or ''
+  return accounts_mark == 'open' or (was_admitted and string.sub(accounts_mark, 1, 1) == '+')
 end
 
 -- The first budget that has no room for this reservation beside those of `asked` (by account), which are still to be made.

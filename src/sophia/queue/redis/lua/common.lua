@@ -2,39 +2,27 @@
 -- KEYS[1] is the partition's prefix, e.g. "sophia:{0}". Time is the server's own: workers' clocks may drift.
 -- ARGV[1..8] are the same for every script. The seventh lists caps on what runs: "tenant:acme=4,type:web_research=2";
 -- the eighth names what is switched off: "events", "changes".
-local limits = {
-  window = tonumber(ARGV[1]), tenant_cap = tonumber(ARGV[2]), age_ms = tonumber(ARGV[3]),
-  task_events = tonumber(ARGV[4]), events = tonumber(ARGV[5]), ttl_ms = tonumber(ARGV[6]), caps = {},
-}
-if limits.tenant_cap == 0 then limits.tenant_cap = nil end
-limits.capped = limits.tenant_cap ~= nil or ARGV[7] ~= ''
-if ARGV[7] ~= '' then
-  for name, cap in string.gmatch(ARGV[7], '([^=,]+)=(%d+)') do limits.caps[name] = tonumber(cap) end
-end
-local NO_EVENTS, NO_CHANGES = string.find(ARGV[8], 'events'), string.find(ARGV[8], 'changes')
-local A = 9
-local restored = {}
+
+-- What belongs to one call is set by `begin_call`: as a library this file is loaded once, for many calls.
+local KEYS, ARGV, A, P, now, NOW, NO_EVENTS, NO_CHANGES
+local COUNT, TURN, DUE, LEASES, STARTBY, DEAD, EVENTS, CHANGES, ACCOUNTS
+local restored, moved_to, gathered, order, spots, in_flight, touched, lengths, bodies, ahead, accounts_mark
+local limits, caps_text = {caps = {}}, ''
 local ID_LENGTH = 32
-local P = KEYS[1] .. ':'
 local GROUP = 'workers'
 -- `max_attempts` of a record that does not say it.
 local MOST_ATTEMPTS = '3'
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local NOW = string.format('%d', now)
 
 local function record_key(id) return P .. 't:' .. id end
 local function stream_key(route, prio) return P .. 'stream:' .. route .. ':' .. prio end
 local function ring_key(route, prio) return P .. 'ring:' .. route .. ':' .. prio end
 local function backlog_key(route, prio, tenant) return P .. 'backlog:' .. route .. ':' .. prio .. ':' .. tenant end
-local COUNT, TURN = P .. 'count', P .. 'turn'
-local DUE, LEASES, STARTBY, DEAD = P .. 'due', P .. 'leases', P .. 'startby', P .. 'dead'
-local EVENTS, CHANGES = P .. 'events', P .. 'changes'
 
--- What many tasks of one call have in common is written once, when the script ends (see `script_source`): counters are
--- added up, and deletions, acknowledgements, leases and ledger changes are gathered by key.
-local function tally(hash)
-  local stored, added, self = {}, {}, {}
+-- What many tasks of one call have in common is written once, when it ends (see `run`): counters are added up, and
+-- deletions, acknowledgements, leases and ledger changes are gathered by key.
+local function tally()
+  local hash, stored, added, self = nil, {}, {}, {}
+  function self.begin(key) hash, stored, added = key, {}, {} end
   function self.get(name)
     if not stored[name] then stored[name] = tonumber(redis.call('HGET', hash, name) or '0') end
     return stored[name] + (added[name] or 0)
@@ -59,12 +47,8 @@ local function tally(hash)
   end
   return self
 end
-local counts, turns = tally(COUNT), tally(TURN)
+local counts, turns = tally(), tally()
 
--- Entries of tasks that came from a backlog; most of them begin in the same call, which then writes the record.
-local moved_to = {}
-
-local gathered, order = {}, {}
 local function gather(command, key, word, another)
   local keys = gathered[command]
   if not keys then keys = {} gathered[command] = keys end
@@ -81,6 +65,7 @@ local BEFORE = {XACK = {GROUP}, XADD = {'*'}}
 local function write_gathered()
   counts.write()
   turns.write()
+  -- Entries of tasks that came from a backlog; of those that began in the same call that has written the record.
   for id, entry in pairs(moved_to) do redis.call('HSET', record_key(id), 'e', entry, 'q', '') end
   for _, words in ipairs(order) do
     -- Lua's stack bounds the arguments of one call; a reader of changes takes whole entries.
@@ -99,7 +84,6 @@ local function count(kind, route, prio, by) counts.add(kind .. ':' .. route .. '
 local function counted(kind, route, prio) return counts.get(kind .. ':' .. route .. ':' .. prio) end
 
 -- Names that tasks of one lane have in common: making them anew for each task costs as much as a command.
-local spots = {}
 local function spot(route, prio, lane)
   local turn = route .. ':' .. prio .. ':' .. lane
   local found = spots[turn]
@@ -120,7 +104,6 @@ local function lane_parts(lane)
   return tenant or lane, type
 end
 
-local in_flight = {}
 local function lane_in_flight(lane, by)
   local names = in_flight[lane]
   if not names then
@@ -161,7 +144,6 @@ local function append_event(limits, id, tenant, kind, data)
   redis.call('HSET', record_key(id), 'ev', ev, 'lg', lg)
 end
 
-local touched = {}
 local function changed(id)
   if NO_CHANGES or touched[id] then return end
   touched[id] = true
@@ -195,7 +177,6 @@ local function under_cap(limits, lane)
     and (not type or below('type:' .. type, limits.caps['type:' .. type]))
 end
 
-local lengths = {}
 local function length(command, key)
   if not lengths[key] then lengths[key] = redis.call(command, key) end
   return lengths[key]
@@ -297,7 +278,6 @@ end
 
 -- Bodies by stream and entry. Attempts that are settled together mostly began together, so what lies behind one is read
 -- with it, as long as that proves right.
-local bodies, ahead = {}, 16
 local function body_of(stream, entry, more)
   local read = bodies[stream]
   if read and read[entry] then
@@ -404,4 +384,36 @@ local function bury(limits, id, tenant, route, prio, data, fields, known)
   finish(limits, id, tenant, 'dead', 'task.dead', data, fields, known)
   redis.call('ZADD', DEAD, now, id)
   count('dead', route, prio, 1)
+end
+
+local function begin_call(keys, argv)
+  KEYS, ARGV, A = keys, argv, 9
+  limits.window, limits.tenant_cap, limits.age_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+  limits.task_events, limits.events, limits.ttl_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+  if limits.tenant_cap == 0 then limits.tenant_cap = nil end
+  limits.capped = limits.tenant_cap ~= nil or ARGV[7] ~= ''
+  if ARGV[7] ~= caps_text then
+    caps_text, limits.caps = ARGV[7], {}
+    for name, cap in string.gmatch(caps_text, '([^=,]+)=(%d+)') do limits.caps[name] = tonumber(cap) end
+  end
+  NO_EVENTS, NO_CHANGES = string.find(ARGV[8], 'events'), string.find(ARGV[8], 'changes')
+  P = KEYS[1] .. ':'
+  COUNT, TURN, DUE, LEASES, STARTBY = P .. 'count', P .. 'turn', P .. 'due', P .. 'leases', P .. 'startby'
+  DEAD, EVENTS, CHANGES, ACCOUNTS = P .. 'dead', P .. 'events', P .. 'changes', P .. 'accounts'
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  NOW = string.format('%d', now)
+  restored, moved_to, gathered, order, spots, in_flight = {}, {}, {}, {}, {}, {}
+  touched, lengths, bodies, ahead, accounts_mark = {}, {}, {}, 16, nil
+  counts.begin(COUNT)
+  turns.begin(TURN)
+end
+
+-- What was gathered is written after an error too.
+local function run(main, keys, argv)
+  begin_call(keys, argv)
+  local fine, answer = pcall(main)
+  write_gathered()
+  if fine or type(answer) == 'table' then return answer end
+  return redis.error_reply(answer)
 end
