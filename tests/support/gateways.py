@@ -14,6 +14,8 @@ import msgspec
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
+from sophia.access.flush import UsageFlush
+from sophia.access.redis import RedisCallGate, RedisCallUpkeep
 from sophia.app.build import queue_options
 from sophia.events.hub import Hub
 from sophia.events.redis import RedisEventLog
@@ -71,6 +73,8 @@ class Platform:
             SystemClock(),
             idempotency_ttl_s=loaded.settings.queue.idempotency_ttl_s,
         )
+        self.gate = RedisCallGate(self.client, options.partitions, SystemClock())
+        self.flush = UsageFlush(RedisCallUpkeep(self.client, options.partitions), self.ledger.calls, SystemClock())
         self.registry = CollectorRegistry()
         self.hub = Hub(self.events, read_wait_s=1.0)
         self.models = models
@@ -86,6 +90,9 @@ class Platform:
             models=models,
             keys=self.ledger.keys,
             key_secret=KEY_SECRET,
+            gate=self.gate,
+            calls=self.ledger.calls,
+            flush=self.flush,
             clock=SystemClock(),
             static_dir=static_dir,
             version="9.9.9",
@@ -123,6 +130,7 @@ class Platform:
                 await asyncio.gather(*services[1:])
             await self.hub.stop()
             await services[0]
+            await self.gate.close()
             await self.work.close()
             await self.queue.close()
             await self.ledger.close()

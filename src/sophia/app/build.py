@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from sophia.access.base import CallGate
+from sophia.access.flush import UsageFlush
+from sophia.access.ledger_gate import LedgerCallGate
+from sophia.access.redis import RedisCallGate, RedisCallUpkeep
 from sophia.app import jetstream
 from sophia.events.base import EventLog
 from sophia.events.redis import RedisEventLog
@@ -24,11 +29,14 @@ from sophia.queue.base import PoisonShelf, QueueUpkeep, TaskQueue, WorkQueue
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
 from sophia.queue.redis.shared import partition_prefix
 from sophia.redis.connection import check_url, connect_any
+from sophia.redis.base import Redis
 from sophia.settings.loaded import Loaded
 
 if TYPE_CHECKING:
     from sophia.inference.onnx_embedder import OnnxEmbedder
     from sophia.store.sql import SqlLedger
+
+log = logging.getLogger(__name__)
 
 BLOCKING_REPLY_TIMEOUT_S = 70.0
 
@@ -41,6 +49,8 @@ class Backbone(msgspec.Struct):
     work: WorkQueue
     upkeep: QueueUpkeep
     events: EventLog
+    redis: Redis | None
+    """``None``: the queue is not on Redis."""
 
 
 def queue_options(loaded: Loaded) -> QueueOptions:
@@ -70,7 +80,12 @@ async def backbone(loaded: Loaded) -> AsyncIterator[Backbone]:
     if loaded.settings.queue.engine == "jetstream":
         async with jetstream.engine(loaded) as engine:
             yield Backbone(
-                queue=engine.queue, poison=engine.poison, work=engine.work, upkeep=engine.upkeep, events=engine.events
+                queue=engine.queue,
+                poison=engine.poison,
+                work=engine.work,
+                upkeep=engine.upkeep,
+                events=engine.events,
+                redis=None,
             )
         return
     if loaded.redis_url is None:
@@ -89,6 +104,7 @@ async def backbone(loaded: Loaded) -> AsyncIterator[Backbone]:
         work=RedisWorkQueue(client, blocking, options),
         upkeep=RedisUpkeep(client, blocking, options),
         events=RedisEventLog(client, blocking, options),
+        redis=client,
     )
     try:
         await check_url(client, [partition_prefix(number) for number in range(options.partitions)])
@@ -99,6 +115,30 @@ async def backbone(loaded: Loaded) -> AsyncIterator[Backbone]:
         await built.events.close()
         await client.aclose()
         await blocking.aclose()
+
+
+@contextlib.asynccontextmanager
+async def call_gate(loaded: Loaded, backbone: Backbone, ledger: SqlLedger) -> AsyncIterator[CallGate]:
+    clock = SystemClock()
+    gate: CallGate
+    if backbone.redis is not None:
+        gate = RedisCallGate(backbone.redis, loaded.settings.redis.partitions, clock)
+    else:
+        gate = LedgerCallGate(ledger.calls, clock)
+        for name, tenant in loaded.settings.tenants.items():
+            if tenant.budget.caps_usd or tenant.budget.caps_tokens:
+                log.warning("model calls of tenant %r are refused: its budget needs queue.engine redis", name)
+    try:
+        yield gate
+    finally:
+        await gate.close()
+
+
+def usage_flush(loaded: Loaded, backbone: Backbone, ledger: SqlLedger) -> UsageFlush | None:
+    """What brings the gate's counts to the ledger, where it does not do so itself."""
+    if backbone.redis is None:
+        return None
+    return UsageFlush(RedisCallUpkeep(backbone.redis, loaded.settings.redis.partitions), ledger.calls, SystemClock())
 
 
 @contextlib.asynccontextmanager

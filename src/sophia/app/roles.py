@@ -95,6 +95,7 @@ async def run_gateway(loaded: Loaded, options: Options, stop: asyncio.Event) -> 
         build.ledger(loaded) as ledger,
         build.objects(loaded) as objects,
         build.models(loaded) as models,
+        build.call_gate(loaded, backbone, ledger) as gate,
         join_tokens(loaded) as tokens,
     ):
         hub = Hub(backbone.events)
@@ -109,6 +110,9 @@ async def run_gateway(loaded: Loaded, options: Options, stop: asyncio.Event) -> 
             packing=build.packing(loaded, objects),
             models=models,
             keys=ledger.keys,
+            gate=gate,
+            calls=ledger.calls,
+            flush=build.usage_flush(loaded, backbone, ledger),
             key_secret=loaded.key_secret or data_dir.key_secret(loaded.data_dir),
             clock=SystemClock(),
             static_dir=STATIC_DIR,
@@ -175,6 +179,9 @@ async def run_router(loaded: Loaded, options: Options, stop: asyncio.Event) -> N
             pools=manager,
             settings=loaded.settings,
             clock=clock,
+            flush=build.usage_flush(loaded, backbone, ledger),
+            keys=ledger.keys,
+            calls=ledger.calls,
         )
         async with _running(router.run()) as serving:
             await _until(stop, serving)

@@ -28,6 +28,7 @@ SECTIONS = {
         "schedules": Entry("sophia.cli.schedules:schedules", "Tasks submitted again and again: next and last."),
         "pools": Entry("sophia.cli.pools:pools", "Pools, their instances and what they cost; orders to them."),
         "keys": Entry("sophia.cli.keys:keys", "Virtual keys: make, list, revoke."),
+        "usage": Entry("sophia.cli.usage:usage", "What model calls and tasks used, and what they cost."),
         "simulate": Entry("sophia.cli.simulate:simulate", "Scaling policies over a trace: cost and waiting."),
         "fit": Entry("sophia.cli.fit:fit", "Whether a model fits a GPU, and what would fit instead."),
     },

@@ -120,6 +120,9 @@ class Api:
     async def keys(self) -> Json:
         return await self._call("GET", "/v1/keys")
 
+    async def usage(self, query: Mapping[str, str]) -> Json:
+        return await self._call("GET", "/v1/usage", query=query)
+
     async def revoke_key(self, key_id: str) -> Json:
         return await self._call("DELETE", f"/v1/keys/{quote(key_id, safe='')}")
 

@@ -65,3 +65,47 @@ class KeyCreated(KeyView, frozen=True, kw_only=True):
 
 class KeyList(msgspec.Struct, frozen=True, kw_only=True):
     keys: list[KeyView]
+
+
+class CallSums(msgspec.Struct, frozen=True, kw_only=True):
+    requests: int
+    cached: int
+    """Of them, answered from a cache."""
+    input_tokens: int
+    output_tokens: int
+    embedding_tokens: int
+    cost_usd: float
+    saved_usd: float
+    """What cached answers would have cost."""
+
+
+class CallLine(CallSums, frozen=True, kw_only=True):
+    """What the report is not split by is ``null``."""
+
+    day: str | None
+    tenant: str | None
+    key: str | None
+    """A virtual key's id; ``config``: keys of ``sophia.yaml``."""
+    model: str | None
+    provider: str | None
+
+
+class TaskLine(msgspec.Struct, frozen=True, kw_only=True):
+    """Tasks of a type, by the days on which their attempts ended."""
+
+    type: str
+    tasks: int
+    input_tokens: int
+    output_tokens: int
+    embedding_tokens: int
+    cost_usd: float
+
+
+class UsageReport(msgspec.Struct, frozen=True, kw_only=True):
+    from_day: str
+    to_day: str
+    by: list[str]
+    rows: list[CallLine]
+    """Calls over the OpenAI-compatible paths."""
+    total: CallSums
+    tasks: list[TaskLine]

@@ -24,6 +24,7 @@ from sophia.gateway import (
     service_info,
     submit,
     tasks,
+    usage,
 )
 from sophia.gateway.deps import Context, GatewayDeps, Handler
 from sophia.gateway.docs_page import render
@@ -57,6 +58,7 @@ HANDLERS: dict[str, Handler] = {
     "createKey": keys.create_key,
     "listKeys": keys.list_keys,
     "revokeKey": keys.revoke_key,
+    "getUsage": usage.get_usage,
     "joinHost": hosts.join_host,
     "health": service_info.health,
     "ready": service_info.ready,

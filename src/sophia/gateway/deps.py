@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sophia.access.base import KeyStore
+from sophia.access.base import CallGate, CallLedger, KeyStore
+from sophia.access.flush import UsageFlush
 from sophia.access.keys import Holder, KeyTable
 from sophia.events.base import EventLog
 from sophia.events.hub import Hub
@@ -44,6 +45,10 @@ class GatewayDeps:
     models: Models
     keys: KeyStore
     key_secret: bytes
+    gate: CallGate
+    calls: CallLedger
+    flush: UsageFlush | None
+    """``None``: the gate needs nobody to bring its counts to the ledger."""
     clock: Clock
     static_dir: Path | None
     """The built page; ``None`` or a folder without ``index.html`` gives a page that says how to build it."""

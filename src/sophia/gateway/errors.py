@@ -8,6 +8,7 @@ from http import HTTPStatus
 import msgspec
 from starlette.responses import Response
 
+from sophia.access.base import OverRate, Rate
 from sophia.gateway.openai_schemas import OpenAIError, OpenAIProblem
 from sophia.gateway.schemas import Problem
 from sophia.nouns import errors as tree
@@ -75,10 +76,27 @@ def answer(error: tree.SophiaError, *, openai: bool) -> Response:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, tree.Unauthorized):
         headers["WWW-Authenticate"] = 'Bearer realm="sophia"'
+    if isinstance(error, OverRate):
+        headers |= rate_headers((error.rate,))
     if openai:
         status, body = openai_error(error)
         return Response(msgspec.json.encode(body), status, headers, "application/json")
     return Response(msgspec.json.encode(problem(error)), status_of(error), headers, "application/problem+json")
+
+
+def rate_headers(rates: tuple[Rate, ...]) -> dict[str, str]:
+    """Each limit under OpenAI's names, and the first under those of the IETF's draft (ratelimit-headers-03)."""
+    headers: dict[str, str] = {}
+    for rate in rates:
+        headers[f"x-ratelimit-limit-{rate.kind}"] = str(rate.limit)
+        headers[f"x-ratelimit-remaining-{rate.kind}"] = str(rate.remaining)
+        headers[f"x-ratelimit-reset-{rate.kind}"] = f"{rate.full_in_s:.3f}s"
+    if rates:
+        tightest = min(rates, key=lambda rate: rate.remaining / rate.limit)
+        headers["RateLimit-Limit"] = str(tightest.limit)
+        headers["RateLimit-Remaining"] = str(tightest.remaining)
+        headers["RateLimit-Reset"] = f"{tightest.full_in_s:.0f}"
+    return headers
 
 
 def problem(error: tree.SophiaError) -> Problem:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from sophia.nouns.usage import Usage
+
 # From a cached answer to a long streamed one.
 _BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
@@ -19,7 +21,7 @@ class GatewayMetrics:
         )
         self.inference_tokens = Counter(
             "inference_tokens_total",
-            "Tokens of chat answers that passed through, as the provider counted them.",
+            "Tokens of chat answers that passed through, as the provider counted them, or as they came.",
             ("model", "direction"),
             registry=registry,
         )
@@ -30,6 +32,9 @@ class GatewayMetrics:
             registry=registry,
         )
 
-    def chat(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
-        self.inference_tokens.labels(model, "input").inc(prompt_tokens)
-        self.inference_tokens.labels(model, "output").inc(completion_tokens)
+    def used(self, model: str, usage: Usage) -> None:
+        if usage.embedding_tokens:
+            self.embedding_tokens.labels(model).inc(usage.embedding_tokens)
+        if usage.input_tokens or usage.output_tokens:
+            self.inference_tokens.labels(model, "input").inc(usage.input_tokens)
+            self.inference_tokens.labels(model, "output").inc(usage.output_tokens)

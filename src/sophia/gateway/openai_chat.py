@@ -5,15 +5,13 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from sophia.gateway.deps import Call
+from sophia.gateway.metering import ask_chat
 from sophia.gateway.openai_forward import Forwarded, read_request, resolve
-from sophia.gateway.openai_schemas import ChatRequest, TokenUsage
+from sophia.gateway.openai_schemas import ChatRequest
 
 
 async def chat_completions(call: Call) -> Response:
     document, request = await read_request(call, ChatRequest)
     card = resolve(call, request.model, "chat")
-
-    def count(usage: TokenUsage) -> None:
-        call.context.metrics.chat(card.id, usage.prompt_tokens, usage.completion_tokens)
-
-    return Forwarded(call, card, "/chat/completions", document, count)
+    ask, bounded = ask_chat(call, card, document)
+    return Forwarded(call, card, "/chat/completions", document, ask, bounded=bounded)

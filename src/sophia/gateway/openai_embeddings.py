@@ -5,8 +5,9 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from sophia.gateway.deps import Call
+from sophia.gateway.metering import ask_embedding
 from sophia.gateway.openai_forward import Forwarded, read_request, resolve
-from sophia.gateway.openai_schemas import EmbeddingRequest, TokenUsage
+from sophia.gateway.openai_schemas import EmbeddingRequest
 from sophia.nouns.errors import InvalidInput
 
 
@@ -15,8 +16,4 @@ async def embeddings(call: Call) -> Response:
     if not request.input:
         raise InvalidInput("there is nothing to embed", field="input", mend="a text or a list of texts")
     card = resolve(call, request.model, "embedding")
-
-    def count(usage: TokenUsage) -> None:
-        call.context.metrics.embedding_tokens.labels(card.id).inc(usage.prompt_tokens)
-
-    return Forwarded(call, card, "/embeddings", document, count)
+    return Forwarded(call, card, "/embeddings", document, ask_embedding(call, card, request.input))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from sophia.access.base import Ask, Grant
+from sophia.access.estimate import BYTES_PER_TOKEN
 from sophia.gateway.body import decode, misfit, read_body
 from sophia.gateway.deps import Call
-from sophia.gateway.errors import UnknownModel, openai_error
-from sophia.gateway.openai_schemas import TokenUsage
+from sophia.gateway.errors import UnknownModel, openai_error, rate_headers
+from sophia.gateway.metering import Meter
+from sophia.gateway.openai_stream import Tap
 from sophia.gateway.streaming import send_chunk, send_end, send_start, while_connected
 from sophia.inference.base import ModelCard, Reply
 from sophia.nouns.errors import Forbidden, InvalidInput, RateLimited, SophiaError, Unavailable, UpstreamError
@@ -20,16 +23,10 @@ from sophia.nouns.task import Tier
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-TAIL_BYTES = 16_384
-"""Of a stream, kept to find its usage in: it stands in one of the last chunks."""
+TELL_EVERY = 16
+"""Streamed events between two looks at what was used."""
 MESSAGE_CHARACTERS = 500
 _TIERS = frozenset(tier.value for tier in Tier)
-
-Count = Callable[[TokenUsage], None]
-
-
-class _HasUsage(msgspec.Struct):
-    usage: TokenUsage | None = None
 
 
 async def read_request(call: Call, shape: type[T]) -> tuple[dict[str, Any], T]:
@@ -59,69 +56,107 @@ def resolve(call: Call, name: str, kind: str) -> ModelCard:
 
 
 class Forwarded(Response):
-    """The upstream's answer: bytes pass as they come, and when the client goes away the upstream is told at once."""
+    """The upstream's answer, admitted and metered: bytes pass as they come, and when the client goes away the upstream is
+    told at once. ``bounded``: the request itself says how long its answer may get."""
 
-    def __init__(self, call: Call, card: ModelCard, path: str, document: Mapping[str, Any], count: Count) -> None:
+    def __init__(
+        self, call: Call, card: ModelCard, path: str, document: dict[str, Any], ask: Ask, *, bounded: bool = True
+    ) -> None:
         super().__init__()
-        self._models = call.deps.models
+        self._call = call
+        self._gate = call.deps.gate
         self._card = card
         self._path = path
-        self._document = document
-        self._count = count
+        self._ask = ask
+        self._hides_usage = False
+        self._document = self._prepared(document, bounded)
+
+    def _prepared(self, document: dict[str, Any], bounded: bool) -> dict[str, Any]:
+        """What is sent on: as it came, but that a stream says what it used, and that an answer under a budget has an end."""
+        if document.get("stream") is True and self._card.kind == "chat":
+            options = document.get("stream_options")
+            known = options if isinstance(options, dict) else {}
+            if known.get("include_usage") is not True:
+                self._hides_usage = True
+                return {**document, "stream_options": {**known, "include_usage": True}}
+        elif not bounded and self._ask.capped:
+            return {**document, "max_tokens": self._ask.output_tokens}
+        return document
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await while_connected(receive, self._relay(send))
+        await while_connected(receive, self._admitted(send))
 
-    async def _relay(self, send: Send) -> None:
-        reply = await self._models.forward(self._card, self._path, self._document)
+    async def _admitted(self, send: Send) -> None:
+        grant = await self._gate.open(self._ask)
+        meter = Meter(self._card, self._ask)
+        try:
+            await self._relay(send, grant, meter)
+        finally:
+            usage = meter.usage
+            self._gate.settle(grant, usage)
+            self._call.context.metrics.used(self._card.id, usage)
+
+    async def _relay(self, send: Send, grant: Grant, meter: Meter) -> None:
+        meter.sent = True
+        try:
+            reply = await self._call.deps.models.forward(self._card, self._path, self._document)
+        except SophiaError:
+            meter.refused()
+            raise
         try:
             if reply.status >= 400:
+                meter.refused()
                 raise refusal(self._card.provider, reply.status, reply.headers, await reply.read())
-            kind = reply.headers.get("content-type", "application/json")
-            if kind.startswith("text/event-stream"):
-                await self._stream(reply, kind, send)
+            headers = rate_headers(grant.rates)
+            headers["Content-Type"] = reply.headers.get("content-type", "application/json")
+            if headers["Content-Type"].startswith("text/event-stream"):
+                await self._stream(reply, headers, send, grant, meter)
             else:
-                await self._whole(reply, kind, send)
+                await self._whole(reply, headers, send, meter)
         finally:
             await reply.close()
 
-    async def _whole(self, reply: Reply, kind: str, send: Send) -> None:
+    async def _whole(self, reply: Reply, headers: dict[str, str], send: Send, meter: Meter) -> None:
         body = await reply.read()
-        self._tally(body)
-        await send_start(send, reply.status, {"Content-Type": kind, "Content-Length": str(len(body))})
+        if not meter.report(body):
+            meter.pieces = min(self._ask.output_tokens, len(body) // BYTES_PER_TOKEN)
+        headers["Content-Length"] = str(len(body))
+        await send_start(send, reply.status, headers)
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    async def _stream(self, reply: Reply, kind: str, send: Send) -> None:
-        await send_start(
-            send, reply.status, {"Content-Type": kind, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        )
-        tail = b""
+    async def _stream(self, reply: Reply, headers: dict[str, str], send: Send, grant: Grant, meter: Meter) -> None:
+        headers |= {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        await send_start(send, reply.status, headers)
+        ask = self._ask
+        tap = Tap(meter, hide_usage=self._hides_usage, most_pieces=ask.output_tokens if ask.capped else None)
+        told = 0
         try:
             async for chunk in reply.chunks():
-                await send_chunk(send, chunk)
-                tail = (tail + chunk)[-TAIL_BYTES:]
+                block = tap.feed(chunk)
+                if block:
+                    await send_chunk(send, block)
+                if meter.pieces - told >= TELL_EVERY:
+                    told = meter.pieces
+                    self._gate.progress(grant, meter.usage)
+                    if tap.used_up:
+                        await send_chunk(send, self._cut(tap))
+                        break
+            else:
+                if rest := tap.end():
+                    await send_chunk(send, rest)
         except SophiaError as error:
             # The status has gone out already: clients take an `error` in the stream for the failure it is.
             body = msgspec.json.encode(openai_error(error)[1])
             await send_chunk(send, b"data: " + body + b"\n\n")
-        else:
-            self._tally_stream(tail)
         await send_end(send)
 
-    def _tally_stream(self, tail: bytes) -> None:
-        for line in reversed(tail.splitlines()):
-            if line.startswith(b"data:") and b'"usage"' in line and self._tally(line[5:]):
-                return
-
-    def _tally(self, body: bytes) -> bool:
-        """Count what the provider says it used; a provider that says nothing counts for nothing."""
-        try:
-            usage = msgspec.json.decode(body, type=_HasUsage).usage
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return False
-        if usage is not None:
-            self._count(usage)
-        return usage is not None
+    def _cut(self, tap: Tap) -> bytes:
+        notice = (
+            f"ended by the gateway: the {self._ask.output_tokens:,} tokens that were reserved of the budget for this answer "
+            "are used up; name a larger max_tokens"
+        )
+        choices = self._document.get("n")
+        return tap.cut(notice, choices if isinstance(choices, int) and choices > 0 else 1)
 
 
 def refusal(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> SophiaError:

@@ -348,6 +348,22 @@ OPERATIONS: tuple[Operation, ...] = (
         errors=(404,),
     ),
     Operation(
+        id="getUsage",
+        method="GET",
+        path="/v1/usage",
+        tag="keys",
+        summary="What was used, and what it cost",
+        description="Of the asking key's tenant; an operator's key sees all. Exact to the last call that has ended.",
+        answers=(Answer(status=200, description="Sums", body=access.UsageReport),),
+        errors=(422,),
+        params=(
+            _text("from", "First UTC day; default: 30 days up to `to`.", format="date"),
+            _text("to", "Last UTC day; default: today.", format="date"),
+            _several("by", "What to split by; default: day and model.", ["day", "tenant", "key", "model", "provider"]),
+            _text("tenant", "Only of this tenant."),
+        ),
+    ),
+    Operation(
         id="health",
         method="GET",
         path="/health",

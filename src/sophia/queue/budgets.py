@@ -65,18 +65,43 @@ def refusal(
     now_ms: int,
 ) -> BudgetExceeded:
     """``kind``: ``usd`` (in nano-dollars) or ``tok``. ``period``: ``2026-11-23`` or ``2026-11``."""
+    needs = 0 if wanted is None else wanted.nano_usd if kind == "usd" else wanted.tokens
+    return over_budget(
+        f"tenant {task.tenant!r}",
+        f"tenants.{task.tenant}.budget",
+        period,
+        kind,
+        (cap, spent, reserved, needs),
+        now_ms,
+        what="task",
+        mend="a smaller budget.max_usd or budget.max_tokens for the task, or a later time",
+    )
+
+
+def over_budget(
+    owner: str,
+    field: str,
+    period: str,
+    kind: str,
+    figures: tuple[int, int, int, int],
+    now_ms: int,
+    *,
+    what: str,
+    mend: str,
+) -> BudgetExceeded:
+    """``figures``: the cap, what is spent, what is reserved, and what the ``what`` needs. ``kind`` as in ``refusal``."""
+    cap, spent, reserved, needs = figures
     span = "day" if len(period) == 10 else "month"
     name = f"{'usd' if kind == 'usd' else 'tokens'}_per_{span}"
     resets = _end_of(period)
-    needs = 0 if wanted is None else wanted.nano_usd if kind == "usd" else wanted.tokens
     show = _dollars if kind == "usd" else _tokens
     left = max(0, cap - spent - reserved)
     return BudgetExceeded(
-        f"the budget {name} of tenant {task.tenant!r} is {show(cap)}: {show(spent)} are spent, {show(reserved)} are "
-        f"reserved by tasks under way, {show(left)} are left, and this task needs {show(needs)}; it resets at "
+        f"the budget {name} of {owner} is {show(cap)}: {show(spent)} are spent, {show(reserved)} are "
+        f"reserved by what is under way, {show(left)} are left, and this {what} needs {show(needs)}; it resets at "
         f"{resets.isoformat().replace('+00:00', 'Z')}",
-        field=f"tenants.{task.tenant}.budget.{name}",
-        mend="a smaller budget.max_usd or budget.max_tokens for the task, or a later time",
+        field=f"{field}.{name}",
+        mend=mend,
         retry_after_s=max(1.0, resets.timestamp() - now_ms / 1000),
     )
 

@@ -8,6 +8,8 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from sophia.access.base import CallLedger, KeyStore
+from sophia.access.flush import UsageFlush
 from sophia.events.base import EventLog
 from sophia.intake import Intake
 from sophia.nouns.clock import Clock
@@ -63,6 +65,9 @@ class Router:
         pools: Hosted | None,
         settings: Settings,
         clock: Clock,
+        flush: UsageFlush | None = None,
+        keys: KeyStore | None = None,
+        calls: CallLedger | None = None,
     ) -> None:
         self._holder = holder
         self._queue = queue
@@ -72,7 +77,10 @@ class Router:
         self._recorder = Recorder(queue, upkeep, ledger)
         self._reconciler = Reconciler(queue, upkeep, ledger, self._recorder.durable_open)
         budgets = {name: tenant.budget for name, tenant in settings.tenants.items()}
-        self._bookkeeper = Bookkeeper(upkeep, ledger, self._reconciler, budgets, clock)
+        # Accounts of keys, and calls counted against budgets, are where the gate shares them with the queue.
+        shared = (keys, calls) if flush is not None and keys is not None and calls is not None else None
+        self._bookkeeper = Bookkeeper(upkeep, ledger, self._reconciler, budgets, clock, shared)
+        self._flush = flush
         self._accounts_closed = asyncio.Event()
         self._intake = intake
         self._sweeper = sweeper
@@ -114,6 +122,8 @@ class Router:
             self._forever(self._reconcile),
             self._forever(Scheduler(self._settings, self._intake, self._events, self._clock).submit_due),
         ]
+        if self._flush is not None:
+            duties.append(self._forever(self._flush.flush))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(duty) for duty in duties]
             if self._pools is not None:

@@ -17,6 +17,7 @@ from sophia.nouns.task import FINAL_STATES, Attempt, TaskRecord
 from sophia.store import cursor as cursors
 from sophia.store import rows, sums
 from sophia.store.base import Claim, TaskFilter, TaskPage, UsageRow
+from sophia.store.calls import SqlCalls
 from sophia.store.claims import give_up, holders
 from sophia.store.engine import Database, open_database
 from sophia.store.keys import SqlKeys
@@ -61,6 +62,7 @@ class SqlLedger:
         self._clock = clock
         self._sql = Statements(database.dialect)
         self.keys = SqlKeys(database)
+        self.calls = SqlCalls(database)
 
     async def migrate(self) -> None:
         await migrate(self._database)

@@ -456,6 +456,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was used, and what it cost
+         * @description Of the asking key's tenant; an operator's key sees all. Exact to the last call that has ended.
+         */
+        get: operations["getUsage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -518,6 +538,37 @@ export interface components {
             max_tokens?: number | null;
             /** @default null */
             max_usd?: number | null;
+        };
+        /**
+         * CallLine
+         * @description What the report is not split by is `null`.
+         */
+        CallLine: {
+            cached: number;
+            cost_usd: number;
+            day: string | null;
+            embedding_tokens: number;
+            input_tokens: number;
+            /** @description A virtual key's id; `config`: keys of `sophia.yaml`. */
+            key: string | null;
+            model: string | null;
+            output_tokens: number;
+            provider: string | null;
+            requests: number;
+            saved_usd: number;
+            tenant: string | null;
+        };
+        /** CallSums */
+        CallSums: {
+            /** @description Of them, answered from a cache. */
+            cached: number;
+            cost_usd: number;
+            embedding_tokens: number;
+            input_tokens: number;
+            output_tokens: number;
+            requests: number;
+            /** @description What cached answers would have cost. */
+            saved_usd: number;
         };
         /** CancelRequest */
         CancelRequest: {
@@ -1196,6 +1247,18 @@ export interface components {
          * @enum {unknown}
          */
         Target: "cpu" | "gpu" | "hosted";
+        /**
+         * TaskLine
+         * @description Tasks of a type, by the days on which their attempts ended.
+         */
+        TaskLine: {
+            cost_usd: number;
+            embedding_tokens: number;
+            input_tokens: number;
+            output_tokens: number;
+            tasks: number;
+            type: string;
+        };
         /** TaskList */
         TaskList: {
             next_cursor: string | null;
@@ -1308,6 +1371,16 @@ export interface components {
         /** TypeList */
         TypeList: {
             types: components["schemas"]["TypeInfo"][];
+        };
+        /** UsageReport */
+        UsageReport: {
+            by: string[];
+            from_day: string;
+            /** @description Calls over the OpenAI-compatible paths. */
+            rows: components["schemas"]["CallLine"][];
+            tasks: components["schemas"]["TaskLine"][];
+            to_day: string;
+            total: components["schemas"]["CallSums"];
         };
         /** UsageView */
         UsageView: {
@@ -2979,6 +3052,71 @@ export interface operations {
             };
             /** @description Request Entity Too Large */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getUsage: {
+        parameters: {
+            query?: {
+                /** @description What to split by; default: day and model. */
+                by?: ("day" | "tenant" | "key" | "model" | "provider")[];
+                /** @description First UTC day; default: 30 days up to `to`. */
+                from?: string;
+                /** @description Only of this tenant. */
+                tenant?: string;
+                /** @description Last UTC day; default: today. */
+                to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Sums */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageReport"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
