@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from soak.accounts import Account, Accounts
+from soak.embedded_engine import EmbeddedEngine
 from soak.small_disk import SmallDisk
 from sophia.embedded.nats_server import NatsServer
 from sophia.nouns.errors import SophiaError, StorageFull, Unavailable
@@ -27,16 +27,14 @@ FINISHED_KINDS = frozenset({"n.t", "n.e", "k.x"})
 TASK_ID = re.compile(r"[0-9a-f]{32}")
 
 
-class JetStreamEngine:
+class JetStreamEngine(EmbeddedEngine[NatsServer]):
     name = "jetstream"
     memory_growth_bytes = 2**18
     """Of what the stream holds: the platform's own few subjects and keys until their time-to-live is over."""
 
     def __init__(self, folder: Path) -> None:
-        self._disk = SmallDisk(folder / "nats")
-        self._disk.mount()
-        self.can_fill_disk = self._disk.mounted
-        self._server = NatsServer(self._disk.place)
+        disk = SmallDisk(folder / "nats")
+        super().__init__(disk, NatsServer(disk.place))
 
     @property
     def address(self) -> Address:
@@ -54,31 +52,15 @@ class JetStreamEngine:
         token = self._server.url.rpartition("@")[0]
         return {"SOPHIA_NATS_URL": f"{token}@{address[0]}:{address[1]}"}
 
-    async def start(self) -> None:
-        await self._server.start()
-
-    async def kill(self) -> None:
-        if self._server.process is not None:
-            self._server.process.kill()
-            await self._server.process.wait()
-
-    async def stop(self) -> None:
-        self._disk.free()
-        await self._server.stop()
-        await asyncio.to_thread(self._disk.unmount)
-
     async def leader(self) -> str:
         async with self._bus() as bus:
             stored = await bus.last(names.leader("router"))
         holder: str = "" if stored is None else msgspec.json.decode(stored.data).get("holder", "")
         return holder
 
-    async def fill_disk(self) -> None:
-        await asyncio.to_thread(self._disk.fill)
-
     async def free_disk(self) -> None:
         """With a restart: the server does not switch JetStream on again by itself."""
-        self._disk.free()
+        await super().free_disk()
         await self.kill()
         await self.start()
 

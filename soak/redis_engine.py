@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import shutil
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any
 import redis.asyncio as aioredis
 
 from soak.accounts import Account, Accounts
+from soak.embedded_engine import EmbeddedEngine
 from soak.small_disk import SmallDisk
 from sophia.embedded.redis_server import RedisServer
 from sophia.nouns.errors import SophiaError, StorageFull
 from sophia.redis.connection import connect, translated
 from tests.support.fault_proxy import Address
-from tests.support.waiting import eventually
 
 FINISHED_KINDS = ("t", "log", "idem")
 """Keys that expire once a task is final."""
@@ -35,21 +34,15 @@ LASTING_KINDS = (
 )
 
 
-REWRITTEN_S = 60.0
-
-
-class RedisEngine:
+class RedisEngine(EmbeddedEngine[RedisServer]):
     name = "redis"
     memory_growth_bytes = 6 * 2**20
     """Its log of events is capped, not empty, and its allocator does not give back every page."""
 
     def __init__(self, folder: Path) -> None:
-        self._disk = SmallDisk(folder / "redis")
-        self._disk.mount()
-        self.can_fill_disk = self._disk.mounted
-        self._server = RedisServer(
-            self._disk.place, settings={"auto-aof-rewrite-min-size": "16mb", "auto-aof-rewrite-percentage": "100"}
-        )
+        disk = SmallDisk(folder / "redis")
+        rewriting = {"auto-aof-rewrite-min-size": "16mb", "auto-aof-rewrite-percentage": "100"}
+        super().__init__(disk, RedisServer(disk.place, settings=rewriting))
 
     @property
     def address(self) -> Address:
@@ -62,35 +55,10 @@ class RedisEngine:
     def environment(self, address: Address) -> dict[str, str]:
         return {"SOPHIA_REDIS_URL": f"unix://{address}"}
 
-    async def start(self) -> None:
-        await self._server.start()
-
-    async def kill(self) -> None:
-        if self._server.process is not None:
-            self._server.process.kill()
-            await self._server.process.wait()
-
-    async def stop(self) -> None:
-        self._disk.free()
-        await self._server.stop()
-        await asyncio.to_thread(self._disk.unmount)
-
     async def leader(self) -> str:
         async with translated(), self._client() as client:
             holder: bytes | None = await client.get("sophia:{0}:leader:router")
             return holder.decode() if holder else ""
-
-    async def fill_disk(self) -> None:
-        await asyncio.to_thread(self._disk.fill)
-
-    async def free_disk(self) -> None:
-        """And write the append-only file anew: what a Valkey 9.1 leaves of a write that ended half-way cannot always be
-        read at its next start."""
-        self._disk.free()
-        async with self._client() as client:
-            await eventually(lambda: _rests(client), REWRITTEN_S)
-            await client.bgrewriteaof()
-            await eventually(lambda: _rests(client), REWRITTEN_S)
 
     async def wipe(self) -> None:
         async with self._client() as client:
@@ -149,12 +117,6 @@ class RedisEngine:
             yield client
         finally:
             await client.aclose()
-
-
-async def _rests(client: aioredis.Redis) -> bool:
-    """No rewriting of its append-only file is under way or wanted."""
-    state = await client.info("persistence")
-    return not (state["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"])
 
 
 def _kind(name: str) -> str:

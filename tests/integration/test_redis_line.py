@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -128,6 +130,71 @@ async def test_of_calls_that_are_cut_off_each_fails_or_has_its_own_answer(
             outcomes = await asyncio.gather(*calls, return_exceptions=True)
             for n, outcome in enumerate(outcomes):
                 assert isinstance(outcome, driver.ConnectionError) or outcome == b"r%d n%d" % (round_, n) + b"x" * 4_000
+    finally:
+        await line.close()
+        await client.aclose()
+        await proxy.stop()
+
+
+async def test_a_server_that_takes_nothing_up_is_kept_a_bounded_part_of_what_it_is_asked(
+    own_redis: RedisServer,
+) -> None:
+    client = connect(own_redis.url, reply_timeout_s=2.0)
+    line = Line(client.connection_pool)
+    value = b"x" * 20_000
+    assert own_redis.process is not None
+    try:
+        await line.call("PING")
+        own_redis.process.send_signal(signal.SIGSTOP)
+        tracemalloc.start()
+        try:
+            calls = [asyncio.create_task(line.call("SET", f"k{n}", value)) for n in range(3_000)]
+            await turns_of_the_loop(3)
+            for call in calls[-500:]:
+                call.cancel()
+            kept, _ = tracemalloc.get_traced_memory()
+            outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
+        finally:
+            tracemalloc.stop()
+            own_redis.process.send_signal(signal.SIGCONT)
+        assert kept < 20_000_000, "of 60 MB"
+        assert {type(outcome) for outcome in outcomes} == {driver.TimeoutError, asyncio.CancelledError}
+        await eventually(lambda: _answers(line), 30)
+        await asyncio.gather(*(line.call("SET", f"after:{n}", value) for n in range(300)))
+        assert await line.call("EXISTS", *(f"after:{n}" for n in range(300))) == 300
+        assert await line.call("EXISTS", *(f"k{n}" for n in range(1_000, 3_000))) == 0, "these waited in line"
+    finally:
+        await line.close()
+        await client.aclose()
+
+
+async def _answers(line: Line) -> bool:
+    try:
+        return bool(await line.call("PING"))
+    except (driver.ConnectionError, driver.TimeoutError):
+        return False
+
+
+async def test_what_waits_in_line_goes_on_in_order_and_words_that_cannot_be_written_harm_nobody_else(
+    own_redis: RedisServer, tmp_path: Path
+) -> None:
+    proxy = FaultProxy(tmp_path / "proxy.sock", own_redis.socket)
+    await proxy.start()
+    client = connect(f"unix://{tmp_path}/proxy.sock", reply_timeout_s=20)
+    line = Line(client.connection_pool)
+    try:
+        await line.call("PING")
+        proxy.stall()
+        value = b"x" * 300_000
+        calls = [asyncio.create_task(line.call("SET", f"k{n}", value)) for n in range(40)]
+        await turns_of_the_loop(3)
+        broken = asyncio.create_task(line.call("SET", object()))
+        await turns_of_the_loop(3)
+        proxy.resume()
+        assert await asyncio.gather(*calls) == [b"OK"] * 40
+        with pytest.raises(TypeError):
+            await broken
+        assert await line.call("DBSIZE") == 40
     finally:
         await line.close()
         await client.aclose()

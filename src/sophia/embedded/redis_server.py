@@ -11,11 +11,15 @@ from pathlib import Path
 import redis.asyncio as aioredis
 from redis import exceptions as driver
 
+from sophia.cancel import cancel_all
+from sophia.embedded.aof_guard import AofGuard
+from sophia.embedded.aof_holes import mend_holes
 from sophia.embedded.child import start_child, stop_child, tail_of
 from sophia.nouns.errors import ConfigError, Unavailable
 
 START_TIMEOUT_S = 60.0
 PID_FILE = "redis.pid"
+UNREADABLE = "Bad file format reading the append only file"
 LONGEST_SOCKET_PATH = 100
 """sockaddr_un holds 108 bytes on Linux and 104 on macOS."""
 
@@ -33,7 +37,10 @@ def server_binary() -> Path:
 
 
 class RedisServer:
-    """One server over one data folder. ``start`` waits until it has loaded its data and answers."""
+    """One server over one data folder. ``start`` waits until it has loaded its data and answers.
+
+    A full disk needs nobody's help afterwards: see ``AofGuard`` and ``mend_holes``.
+    """
 
     def __init__(
         self,
@@ -50,6 +57,7 @@ class RedisServer:
         self._binary = binary
         self._settings = dict(settings or {})
         self._pass_fds = tuple(pass_fds)
+        self._guard: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -73,6 +81,28 @@ class RedisServer:
 
     async def start(self) -> None:
         """Raises ``Unavailable`` with the end of the server's log when it does not come up."""
+        await self._unguard()
+        try:
+            await self._launch()
+        except Unavailable as error:
+            if UNREADABLE not in error.message or not await self._mended():
+                raise
+            await self._launch()
+        if self._settings.get("appendonly") != "no":
+            self._guard = asyncio.create_task(AofGuard(self.url).run())
+
+    async def _mended(self) -> bool:
+        try:
+            return await asyncio.to_thread(mend_holes, self.data_dir) > 0
+        except OSError as error:
+            raise Unavailable(f"the append-only file of Redis has holes and cannot be mended: {error}") from error
+
+    async def _unguard(self) -> None:
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            await cancel_all(guard)
+
+    async def _launch(self) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.socket.parent.mkdir(parents=True, exist_ok=True)
         self.socket.unlink(missing_ok=True)
@@ -105,6 +135,7 @@ class RedisServer:
 
     async def stop(self, grace_s: float = 20.0) -> None:
         """SIGTERM makes the server write and sync its append-only file before it ends."""
+        await self._unguard()
         if self.process is not None:
             await stop_child(self.process, grace_s)
         self.socket.unlink(missing_ok=True)

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 import hiredis
 import redis.asyncio as aioredis
 from redis import exceptions as driver
 from redis._parsers.base import BaseParser
+
+MOST_UNSENT_BYTES = 1_048_576
+SENT_AGAIN_BYTES = 262_144
+"""Calls that wait are written again once there is no more than this left to send."""
+
+
+class Unsent(NamedTuple):
+    """A call that waits for the server to take up others."""
+
+    words: tuple[Any, ...]
+    future: asyncio.Future[Any]
+    since_s: float
 
 
 class Line(asyncio.Protocol):
@@ -18,6 +31,9 @@ class Line(asyncio.Protocol):
     The driver connects (TLS, credentials, database) and names the errors. A call whose answer takes longer than the
     pool's ``socket_timeout`` ends the connection and, with ``TimeoutError``, every call on it. A caller that is cancelled
     forgets its answer; the call itself may have been done.
+
+    While the server takes nothing up, at most ``MOST_UNSENT_BYTES`` and one call more are kept for it in written form;
+    further calls wait in line, for ``socket_timeout`` too at most, and were not done when that is over.
     """
 
     def __init__(self, pool: aioredis.ConnectionPool) -> None:
@@ -28,6 +44,8 @@ class Line(asyncio.Protocol):
         self._opening: asyncio.Task[None] | None = None
         self._reader = hiredis.Reader()
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._unsent: deque[Unsent] = deque()
+        self._is_full = False
         self._watch: asyncio.TimerHandle | None = None
 
     async def call(self, *words: Any) -> Any:
@@ -38,11 +56,18 @@ class Line(asyncio.Protocol):
             raise driver.ConnectionError("the connection was lost at once")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append((future, loop.time()))
         if self._watch is None:
             self._watch = loop.call_later(self._timeout_s, self._look)
-        self._transport.write(hiredis.pack_command(words))
+        if self._is_full or self._unsent:
+            self._unsent.append(Unsent(words, future, loop.time()))
+        else:
+            self._write(self._transport, words, future)
         return await future
+
+    def _write(self, transport: asyncio.Transport, words: tuple[Any, ...], future: asyncio.Future[Any]) -> None:
+        packed = hiredis.pack_command(words)
+        self._waiting.append((future, asyncio.get_running_loop().time()))
+        transport.write(packed)
 
     async def close(self) -> None:
         if self._opening is not None and not self._opening.done():
@@ -67,6 +92,8 @@ class Line(asyncio.Protocol):
         transport.set_protocol(self)
         if transport.is_closing():
             raise driver.ConnectionError("the connection was lost at once")
+        transport.set_write_buffer_limits(MOST_UNSENT_BYTES, SENT_AGAIN_BYTES)
+        self._is_full = False
         self._transport = transport
 
     async def _disconnect(self) -> None:
@@ -88,20 +115,39 @@ class Line(asyncio.Protocol):
         except (driver.InvalidResponse, IndexError) as error:
             self._end(driver.ConnectionError(f"the server's answer was not understood: {error}"))
 
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        while self._unsent and not self._is_full and self._transport is not None:
+            words, future, _ = self._unsent.popleft()
+            if future.done():
+                continue
+            try:
+                self._write(self._transport, words, future)
+            except Exception as error:  # noqa: BLE001 - words that cannot be written are their caller's trouble alone
+                future.set_exception(error)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(driver.ConnectionError(f"the server closed the connection: {exc}" if exc else "the server closed it"))
 
     def _look(self) -> None:
         """Once per time-out, not once per call."""
         self._watch = None
-        if not self._waiting:
-            return
         loop = asyncio.get_running_loop()
-        left_s = self._waiting[0][1] + self._timeout_s - loop.time()
-        if left_s > 0:
-            self._watch = loop.call_later(left_s, self._look)
-        else:
+        over_s = loop.time() - self._timeout_s
+        if self._waiting and self._waiting[0][1] <= over_s:
             self._end(driver.TimeoutError("the server did not answer in time"))
+            return
+        while self._unsent and (self._unsent[0].since_s <= over_s or self._unsent[0].future.done()):
+            future = self._unsent.popleft().future
+            if not future.done():
+                future.set_exception(driver.TimeoutError("the server did not take the call up in time"))
+        since_s = [began_s for _, began_s in itertools.islice(self._waiting, 1)]
+        since_s += [call.since_s for call in itertools.islice(self._unsent, 1)]
+        if since_s:
+            self._watch = loop.call_later(min(since_s) - over_s, self._look)
 
     def _end(self, error: Exception) -> None:
         transport, self._transport = self._transport, None
@@ -111,6 +157,7 @@ class Line(asyncio.Protocol):
             self._watch.cancel()
             self._watch = None
         waiting, self._waiting = self._waiting, deque()
-        for future, _ in waiting:
+        unsent, self._unsent = self._unsent, deque()
+        for future in (*(future for future, _ in waiting), *(call.future for call in unsent)):
             if not future.done():
                 future.set_exception(error)
