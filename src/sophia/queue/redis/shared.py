@@ -147,7 +147,7 @@ class Scripts:
 _FOLDER = resources.files("sophia.queue.redis").joinpath("lua")
 _SHARED = ("common", "admit")
 _FUNCTIONS = (
-    "accounts", "beat", "cancel", "dead", "emit", "extend", "get", "lead", "lease", "leave", "redrive", "settle",
+    "accounts", "adopt", "beat", "cancel", "dead", "emit", "extend", "get", "lead", "lease", "leave", "redrive", "settle",
     "stats", "submit", "upkeep", "wait", "workers",
 )  # fmt: skip
 

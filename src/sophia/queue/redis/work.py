@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import secrets
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -59,6 +60,8 @@ class RedisWorkQueue:
         self._lines: dict[tuple[str, str], Caller] = {}
         """For blocking reads, each of which holds up its connection."""
         self._emptied: set[tuple[str, str]] = set()
+        self._unheard: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        """Calls that may have begun attempts, and whose replies were lost."""
         self._strays: set[asyncio.Task[None]] = set()
         self._settles = {p: Coalescer(partial(self._settle, p), SETTLE_AT_ONCE) for p in self._scripts.prefixes}
         self._emits = {p: Coalescer(partial(self._emit, p)) for p in self._scripts.prefixes}
@@ -161,27 +164,40 @@ class RedisWorkQueue:
     async def _begin(
         self, prefix: str, worker: str, streams: Sequence[str], count: int, given: Sequence[Entry]
     ) -> list[Lease]:
-        args: list[Any] = [worker, self._pools.get(worker, ""), self._lease_ms, count, len(given)]
+        adopted = await self._adopt(prefix, worker)
+        count = max(count - len(adopted), len(given))
+        if not count:
+            return adopted
+        call = secrets.token_hex(4)
+        args: list[Any] = [worker, self._pools.get(worker, ""), self._lease_ms, count, call, len(given)]
         for stream, priority, entry, task_id, _ in given:
             args += (stream, priority, entry, task_id)
         bodies = {task_id: body for _, _, _, task_id, body in given}
-        async with translated():
-            answers = await self._scripts.call("lease", prefix, *args, *streams)
+        try:
+            async with translated():
+                answers = await self._scripts.call("lease", prefix, *args, *streams)
+        except Unavailable:
+            self._unheard[worker, prefix].add(call)
+            if adopted:
+                return adopted
+            raise
         if len(answers) < count:
             self._emptied.add((worker, prefix))
         else:
             self._emptied.discard((worker, prefix))
-        return [
-            Lease(
-                task=unpack(body or bodies[task_id.decode()]),
-                attempt=attempt,
-                attempts_counted=counted,
-                worker=worker,
-                leased_at_ms=now_ms,
-                spent_before=spent(history),
+        return adopted + [_lease(worker, answer, bodies) for answer in answers]
+
+    async def _adopt(self, prefix: str, worker: str) -> list[Lease]:
+        """What calls whose replies were lost have begun: it goes on here, instead of being a lost attempt later."""
+        calls = self._unheard.get((worker, prefix))
+        if not calls:
+            return []
+        async with translated():
+            answers = await self._scripts.call(
+                "adopt", prefix, worker, self._lease_ms, len(calls), *calls, *self._options.streams
             )
-            for task_id, attempt, counted, body, now_ms, history in answers
-        ]
+        del self._unheard[worker, prefix]
+        return [_lease(worker, answer, {}) for answer in answers]
 
     def _taken_read(self, worker: str, prefix: str) -> list[Entry]:
         read = self._reads.get((worker, prefix))
@@ -351,6 +367,18 @@ class RedisWorkQueue:
         await asyncio.gather(*self._strays)
         for coalescer in (*self._emits.values(), *self._settles.values()):
             await coalescer.close()
+
+
+def _lease(worker: str, answer: Sequence[Any], bodies: Mapping[str, bytes]) -> Lease:
+    task_id, attempt, counted, body, now_ms, history = answer
+    return Lease(
+        task=unpack(body or bodies[task_id.decode()]),
+        attempt=attempt,
+        attempts_counted=counted,
+        worker=worker,
+        leased_at_ms=now_ms,
+        spent_before=spent(history),
+    )
 
 
 async def _first_that_brings(reads: Sequence[asyncio.Task[list[Entry]]], wait_s: float) -> None:

@@ -1,8 +1,8 @@
--- Begin attempts. ARGV: worker, pool, lease_ms, count, number of entries already read with a blocking read,
--- those as (route, priority, entry id, task id), then the routes to serve.
+-- Begin attempts. ARGV: worker, pool, lease_ms, count, the call's own name (see `adopt.lua`), number of entries already
+-- read with a blocking read, those as (route, priority, entry id, task id), then the routes to serve.
 -- Gives {task id, attempt, counted attempts, body ('' when the caller has it), now, earlier attempts} each.
 local worker, pool, lease_ms, want = ARGV[A], ARGV[A + 1], tonumber(ARGV[A + 2]), tonumber(ARGV[A + 3])
-local given = tonumber(ARGV[A + 4])
+local call_name, given = ARGV[A + 4], tonumber(ARGV[A + 5])
 local taken, drawn = {}, {}
 local by_worker = ',"worker":' .. cjson.encode(worker) .. ',"pool":' .. cjson.encode(pool) .. '}'
 
@@ -27,7 +27,7 @@ local function begin(route, prio, entry, id, body)
   local attempt, counted_attempts = tonumber(r[7] or 0) + 1, tonumber(r[8] or 0) + 1
   local ev, lg = transition(limits, id, tenant, 'task.running', '{"attempt":' .. attempt .. by_worker, r[9], r[10])
   redis.call('HSET', key, 's', 'running', 'w', worker, 'pl', pool, 'st', NOW, 'u', NOW, 'a', attempt,
-    'c', counted_attempts, 'e', entry, 'q', '', 'ev', ev, 'lg', lg)
+    'c', counted_attempts, 'e', entry, 'q', '', 'lc', call_name, 'ev', ev, 'lg', lg)
   gather('ZADD', LEASES, now + lease_ms, id)
   count('unread', route, prio, -1)
   count('running', route, prio, 1)
@@ -78,7 +78,7 @@ local function waiting_ms(route, prio)
   return now - tonumber(string.match(first[1][1], '^(%d+)'))
 end
 
-local at = A + 5
+local at = A + 6
 for i = 1, given do
   local route, prio, entry, id = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   if not begin(route, prio, entry, id, '') then
