@@ -78,6 +78,35 @@ async def test_until_they_are_open_budgeted_tenants_wait_and_others_do_not(engin
         await engine.tasks.submit([wordy(1, "globex")])
 
 
+async def test_what_is_spent_and_reserved_can_be_read(engine: Engine) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    untouched = await engine.balances.balances("acme", now_ms)
+    assert not untouched.open
+    assert (untouched.day.period, untouched.month.period) == (day_of(now_ms), day_of(now_ms)[:7])
+    await engine.upkeep.begin_accounts("one")
+    await engine.upkeep.fill_accounts("one", spent(20, month=70))
+    assert not (await engine.balances.balances("acme", now_ms)).open
+    await engine.upkeep.open_accounts("one")
+    dear = make_task(tenant="acme", reserved=Reservation(nano_usd=2**52, tokens=30))
+    await engine.tasks.submit([dear, wordy(10)])
+
+    async def figures(tenant: str) -> list[tuple[int, int, int, int]]:
+        read = await engine.balances.balances(tenant, now_ms)
+        assert read.open
+        return [(b.nano_usd, b.tokens, b.reserved_nano_usd, b.reserved_tokens) for b in (read.day, read.month)]
+
+    assert await figures("acme") == [(0, 20, 2**52, 40), (0, 70, 2**52, 40)]
+    (lease,) = await engine.work.lease("w1", ["light"], 1, 2.0)
+    assert lease.task.id == dear.id
+    used = Usage(input_tokens=7, output_tokens=1, cost_nano_usd=2**52)
+    assert await engine.work.settle(
+        [Settlement(lease=lease, outcome=AttemptOutcome.SUCCEEDED, result=1, usage=used)]
+    ) == [True]
+    assert await figures("acme") == [(2**52, 28, 0, 10), (2**52, 78, 0, 10)]
+    assert await figures("globex") == [(0, 0, 0, 0)] * 2
+    assert await figures("free") == [(0, 0, 0, 0)] * 2
+
+
 async def test_they_are_opened_once(engine: Engine) -> None:
     for token in ("one", "two"):
         assert not await engine.upkeep.begin_accounts(token)

@@ -393,6 +393,19 @@ class TestOtherCommands:
         assert lines[-1] == "? waiting, 2 running, 0 delayed, 0 retrying, 0 dead"
         assert len(run("queue", "--all").stdout.splitlines()) == len(lines) + 1
 
+    def test_budgets(self, platform):
+        row = {"name": "usd_per_day", "unit": "usd", "period": "2026-01-31", "cap": 2.5, "resets_at": AT}
+        known = {**row, "spent": 0.5, "reserved": 0.25, "left": 1.75}
+        unknown = {**row, "spent": None, "reserved": None, "left": None}
+        body = {"tenant": "acme", "summary": "in words", "rebuilding": False, "budgets": [known, unknown], "at": AT}
+        platform.on("GET", "/v1/budgets", reply(body), reply({**body, "budgets": []}))
+        shown = run("budgets", "--tenant", "acme")
+        lines = shown.stdout.splitlines()
+        assert lines[1].split()[:6] == ["usd_per_day", "2026-01-31", "$2.50", "$0.500000", "$0.250000", "$1.75"]
+        assert lines[2].split()[3:6] == ["?", "?", "?"]
+        assert "in words" in shown.stderr
+        assert run("budgets").stdout == ""
+
     def test_pools_with_their_instances(self, platform):
         instance = {
             "id": "i-1",

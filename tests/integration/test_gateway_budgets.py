@@ -79,3 +79,49 @@ async def test_a_dead_letter_without_room_in_the_budget_is_told_and_holds_up_no_
             async with session.post("/v1/dead-letters/redrive", json={"ids": [large]}) as answer:
                 (left,) = (await answer.json())["not_redriven"]
             assert "$0.3 are left" in left["reason"]
+
+
+async def test_a_tenant_sees_its_budgets(redis_url: str, tmp_path: Path) -> None:
+    async with front_of_house(redis_url, tmp_path, changes=CAPS, operator=True) as running:
+        async with aiohttp.ClientSession(running.url) as session:
+
+            async def read(headers: dict[str, str], status: int = 200, **query: str) -> Any:
+                async with session.get("/v1/budgets", headers=headers, params=query) as answer:
+                    assert answer.status == status
+                    return await answer.json()
+
+            body = {**DIME, "budget": {"max_usd": 0.9, "max_tokens": 100}}
+            assert (await post(session, body, HEADERS))[0] == 202
+            await running.succeed(await running.lease())
+            assert (await post(session, DIME, HEADERS))[0] == 202
+            mine = await read(HEADERS)
+            assert (mine["tenant"], mine["rebuilding"]) == ("acme", False)
+            dollars, tokens = mine["budgets"]
+            assert (dollars["name"], dollars["unit"], dollars["cap"]) == ("usd_per_day", "usd", 1.0)
+            assert (dollars["spent"], dollars["reserved"], dollars["left"]) == (0.000002, 0.1, 0.899998)
+            assert (tokens["name"], tokens["cap"], tokens["spent"], tokens["reserved"]) == (
+                "tokens_per_month",
+                1_000_000,
+                8,
+                100,
+            )
+            assert mine["at"][:10] == dollars["period"] < dollars["resets_at"][:10]
+            assert dollars["resets_at"].endswith("T00:00:00Z")
+            assert tokens["resets_at"].endswith("-01T00:00:00Z")
+            assert "90% left of usd_per_day" in mine["summary"]
+            # Another tenant has none, and may not look at what is not its own; an operator may.
+            none = await read(OTHER_HEADERS)
+            assert none["budgets"] == []
+            assert "has no budget" in none["summary"]
+            assert (await read(OTHER_HEADERS, 403, tenant="acme"))["code"] == "forbidden"
+            assert (await read(HEADERS, tenant="globex"))["tenant"] == "globex"
+            assert (await read(HEADERS, 422, tenant="No One"))["field"] == "tenant"
+            # Lost, and not rebuilt yet: unknown, which is not zero.
+            await running.client.call("flush", "FLUSHALL")
+            lost = await read(HEADERS)
+            assert lost["rebuilding"]
+            assert "is being read from the ledger" in lost["summary"]
+            assert [(row["cap"], row["spent"], row["left"]) for row in lost["budgets"]] == [
+                (1.0, None, None),
+                (1_000_000, None, None),
+            ]

@@ -82,6 +82,7 @@ class Platform:
             loaded=loaded,
             queue=self.queue,
             poison=self.queue,
+            balances=self.queue,
             events=self.events,
             hub=self.hub,
             ledger=self.ledger,

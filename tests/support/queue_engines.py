@@ -13,7 +13,7 @@ from redis import exceptions as driver
 from sophia.events.base import EventLog
 from sophia.events.jetstream import JetStreamEventLog
 from sophia.events.redis import RedisEventLog
-from sophia.queue.base import PoisonShelf, QueueUpkeep, TaskQueue, WorkQueue
+from sophia.queue.base import BudgetBalances, PoisonShelf, QueueUpkeep, TaskQueue, WorkQueue
 from sophia.queue.jetstream import (
     JetStreamOptions,
     JetStreamTaskQueue,
@@ -37,6 +37,7 @@ STREAMS = ("planning", "coding", "embedding", "research", "light")
 class Engine(msgspec.Struct):
     tasks: TaskQueue
     shelf: PoisonShelf
+    balances: BudgetBalances
     work: WorkQueue
     upkeep: QueueUpkeep
     events: EventLog
@@ -83,6 +84,7 @@ async def redis_engine(redis_url: str, nats_url: str, partitions: int = 1, **opt
     engine = Engine(
         tasks=tasks,
         shelf=tasks,
+        balances=tasks,
         work=work,
         upkeep=RedisUpkeep(client, blocking, chosen),
         events=RedisEventLog(client, blocking, chosen),
@@ -131,6 +133,7 @@ async def jetstream_engine(redis_url: str, nats_url: str, **options: Any) -> Asy
     engine = Engine(
         tasks=tasks,
         shelf=tasks,
+        balances=tasks,
         work=JetStreamWorkQueue(bus, chosen),
         upkeep=JetStreamUpkeep(bus, chosen),
         events=JetStreamEventLog(bus),

@@ -25,11 +25,11 @@ from sophia.nouns.errors import ConfigError
 from sophia.nouns.pool import PoolSpec
 from sophia.objects.base import ObjectStore
 from sophia.objects.packing import Packing
-from sophia.queue.base import PoisonShelf, QueueUpkeep, TaskQueue, WorkQueue
+from sophia.queue.base import BudgetBalances, PoisonShelf, QueueUpkeep, TaskQueue, WorkQueue
 from sophia.queue.redis import QueueOptions, RedisTaskQueue, RedisUpkeep, RedisWorkQueue
 from sophia.queue.redis.shared import partition_prefix
-from sophia.redis.connection import check_url, connect_any
 from sophia.redis.base import Redis
+from sophia.redis.connection import check_url, connect_any
 from sophia.settings.loaded import Loaded
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Backbone(msgspec.Struct):
 
     queue: TaskQueue
     poison: PoisonShelf
+    balances: BudgetBalances
     work: WorkQueue
     upkeep: QueueUpkeep
     events: EventLog
@@ -82,6 +83,7 @@ async def backbone(loaded: Loaded) -> AsyncIterator[Backbone]:
             yield Backbone(
                 queue=engine.queue,
                 poison=engine.poison,
+                balances=engine.balances,
                 work=engine.work,
                 upkeep=engine.upkeep,
                 events=engine.events,
@@ -101,6 +103,7 @@ async def backbone(loaded: Loaded) -> AsyncIterator[Backbone]:
     built = Backbone(
         queue=queue,
         poison=queue,
+        balances=queue,
         work=RedisWorkQueue(client, blocking, options),
         upkeep=RedisUpkeep(client, blocking, options),
         events=RedisEventLog(client, blocking, options),

@@ -9,13 +9,14 @@ import msgspec
 
 from sophia.events.base import EventLog
 from sophia.nouns.errors import ConfigError
-from sophia.queue.base import PoisonShelf, QueueUpkeep, TaskQueue, WorkQueue
+from sophia.queue.base import BudgetBalances, PoisonShelf, QueueUpkeep, TaskQueue, WorkQueue
 from sophia.settings.loaded import Loaded
 
 
 class Engine(msgspec.Struct):
     queue: TaskQueue
     poison: PoisonShelf
+    balances: BudgetBalances
     work: WorkQueue
     upkeep: QueueUpkeep
     events: EventLog
@@ -56,6 +57,7 @@ async def engine(loaded: Loaded) -> AsyncIterator[Engine]:
     built = Engine(
         queue=tasks,
         poison=tasks,
+        balances=tasks,
         work=jetstream.JetStreamWorkQueue(bus, options),
         upkeep=jetstream.JetStreamUpkeep(bus, options),
         events=JetStreamEventLog(bus),

@@ -103,6 +103,7 @@ async def run_gateway(loaded: Loaded, options: Options, stop: asyncio.Event) -> 
             loaded=loaded,
             queue=backbone.queue,
             poison=backbone.poison,
+            balances=backbone.balances,
             events=backbone.events,
             hub=hub,
             ledger=ledger,

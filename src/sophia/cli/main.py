@@ -25,6 +25,7 @@ SECTIONS = {
     },
     "Platform": {
         "queue": Entry("sophia.cli.platform:queue", "What waits and runs, by stream and priority."),
+        "budgets": Entry("sophia.cli.budgets:budgets", "What is spent, reserved and left of your budgets."),
         "schedules": Entry("sophia.cli.schedules:schedules", "Tasks submitted again and again: next and last."),
         "pools": Entry("sophia.cli.pools:pools", "Pools, their instances and what they cost; orders to them."),
         "keys": Entry("sophia.cli.keys:keys", "Virtual keys: make, list, revoke."),

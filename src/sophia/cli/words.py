@@ -50,6 +50,13 @@ def money(usd: float) -> str:
     return f"${usd:.2f}" if usd >= 1 or usd == 0 else f"${usd:.6f}"
 
 
+def amount(value: float | None, unit: str) -> str:
+    """``unit``: ``usd`` or ``tokens``. An unknown amount is not zero."""
+    if value is None:
+        return "?"
+    return money(value) if unit == "usd" else f"{value:,.0f}"
+
+
 def count(number: int | None) -> str:
     """An unknown number is not zero."""
     return "?" if number is None else f"{number:,}"

@@ -103,6 +103,10 @@ class Api:
     async def queue(self) -> Json:
         return await self._call("GET", "/v1/queue")
 
+    async def budgets(self, tenant: str | None) -> Json:
+        """Of the key's tenant, or, for an operator's key, of any."""
+        return await self._call("GET", "/v1/budgets", query={} if tenant is None else {"tenant": tenant})
+
     async def schedules(self) -> Json:
         return await self._call("GET", "/v1/schedules")
 

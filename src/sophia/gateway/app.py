@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from sophia.gateway import (
+    budgets,
     dead_letters,
     errors,
     events_sse,
@@ -50,6 +51,7 @@ HANDLERS: dict[str, Handler] = {
     "listPoison": platform.list_poison,
     "getPools": platform.get_pools,
     "orderPool": pool_orders.order_pool,
+    "getBudgets": budgets.get_budgets,
     "listSchedules": schedules.list_schedules,
     "createChatCompletion": openai_chat.chat_completions,
     "createEmbedding": openai_embeddings.embeddings,

@@ -23,7 +23,7 @@ from sophia.intake import Intake
 from sophia.nouns.clock import Clock
 from sophia.nouns.ids import IdSource
 from sophia.objects.packing import Packing
-from sophia.queue.base import PoisonShelf, TaskQueue
+from sophia.queue.base import BudgetBalances, PoisonShelf, TaskQueue
 from sophia.settings.keyring import Keyring
 from sophia.settings.loaded import Loaded
 from sophia.settings.model import Settings
@@ -37,6 +37,7 @@ class GatewayDeps:
     loaded: Loaded
     queue: TaskQueue
     poison: PoisonShelf
+    balances: BudgetBalances
     events: EventLog
     hub: Hub
     ledger: Ledger

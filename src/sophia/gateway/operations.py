@@ -275,6 +275,17 @@ OPERATIONS: tuple[Operation, ...] = (
         answers=(Answer(status=200, description="All of them", body=api.ScheduleList),),
     ),
     Operation(
+        id="getBudgets",
+        method="GET",
+        path="/v1/budgets",
+        tag="platform",
+        summary="Your budgets: what is spent, reserved and left, and when each resets",
+        description="As the queue counts them at this moment. They are defined under `tenants` in sophia.yaml.",
+        answers=(Answer(status=200, description="Every cap of the tenant", body=api.BudgetsView),),
+        errors=(403, 422),
+        params=(_text("tenant", "Another tenant's, for operators."),),
+    ),
+    Operation(
         id="createChatCompletion",
         method="POST",
         path="/v1/chat/completions",

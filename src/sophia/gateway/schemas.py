@@ -295,6 +295,34 @@ class PoolsView(msgspec.Struct, frozen=True, kw_only=True):
     """When the pool manager last looked; ``null`` while none has."""
 
 
+class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
+    """One cap on what a tenant's tasks may spend, by the UTC day or month of their admission."""
+
+    name: Literal["usd_per_day", "usd_per_month", "tokens_per_day", "tokens_per_month"]
+    unit: Literal["usd", "tokens"]
+    period: str
+    """The day or month that is meant: `2026-11-23` or `2026-11`."""
+    cap: float
+    spent: float | None
+    """`null`, as the next two: it is being rebuilt."""
+    reserved: float | None
+    """Held by tasks that wait or run, until each has ended."""
+    left: float | None
+    """A task that may cost more than this is refused."""
+    resets_at: Timestamp
+
+
+class BudgetsView(msgspec.Struct, frozen=True, kw_only=True):
+    tenant: str
+    summary: str
+    """In words, one sentence."""
+    rebuilding: bool
+    """The queue is new or was lost, and what was spent is being read from the ledger: until then no task is accepted."""
+    budgets: list[BudgetView]
+    """Empty: nothing caps what this tenant's tasks spend."""
+    at: Timestamp
+
+
 class ScheduleView(msgspec.Struct, frozen=True, kw_only=True):
     """A task that is submitted again and again."""
 

@@ -147,6 +147,26 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int
 
 
+class Balance(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands in a tenant's account of one period (``2026-11-23`` or ``2026-11``, UTC)."""
+
+    period: str
+    nano_usd: int
+    """Spent by tasks that were admitted in the period."""
+    tokens: int
+    reserved_nano_usd: int
+    """Held by those of them that are under way."""
+    reserved_tokens: int
+
+
+class Balances(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant's accounts of a day and of its month. While they are not ``open`` they say less than was spent."""
+
+    open: bool
+    day: Balance
+    month: Balance
+
+
 class UpkeepReport(msgspec.Struct, frozen=True, kw_only=True):
     promoted: int = 0
     reclaimed: int = 0
@@ -223,6 +243,13 @@ class WorkQueue(Protocol):
     async def leave(self, worker: str) -> None: ...
 
     async def close(self) -> None: ...
+
+
+class BudgetBalances(Protocol):
+    """The reader's side of the budgets' accounts. Tenants without a budget have none: theirs are zero."""
+
+    async def balances(self, tenant: str, at_ms: int) -> Balances:
+        """As they are now, of the day and the month in which ``at_ms`` is."""
 
 
 class BudgetAccounts(Protocol):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from sophia.nouns.budget import Reservation, TenantBudget
 from sophia.nouns.errors import BudgetExceeded, Unavailable
 from sophia.nouns.task import AttemptOutcome, Task, TaskRecord
 from sophia.nouns.usage import NANO_USD_PER_USD, Usage
+from sophia.queue.base import Balances
 
 Caps = tuple[int | None, int | None]
 REOPEN_S = 5.0
@@ -17,6 +20,11 @@ REOPEN_S = 5.0
 def day_of(at_ms: int) -> str:
     """The UTC day, ``2026-11-23``."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
+
+
+def periods_of(day: str) -> tuple[str, str]:
+    """The accounts in which a day counts: its own, and its month's."""
+    return day, day[:7]
 
 
 def rest_of(reserved: Reservation | None, spent: Usage) -> Reservation | None:
@@ -43,6 +51,46 @@ def caps_of(budget: TenantBudget) -> tuple[Caps, Caps]:
         (_nano(budget.usd_per_day), budget.tokens_per_day),
         (_nano(budget.usd_per_month), budget.tokens_per_month),
     )
+
+
+class Allowance(msgspec.Struct, frozen=True, kw_only=True):
+    """One cap of a tenant and what is left of it, in nano-dollars or tokens."""
+
+    name: str
+    """As in ``sophia.yaml``: ``usd_per_day``."""
+    period: str
+    in_usd: bool
+    cap: int
+    spent: int
+    reserved: int
+    resets_at_ms: int
+
+    @property
+    def left(self) -> int:
+        """Never negative, although tasks that were restored may have reserved more than there is."""
+        return max(0, self.cap - self.spent - self.reserved)
+
+
+def allowances(budget: TenantBudget, balances: Balances) -> list[Allowance]:
+    """Every cap of a budget, dollars first, days before months."""
+    found = []
+    for in_usd in (True, False):
+        for balance, (cap_usd, cap_tokens) in zip((balances.day, balances.month), caps_of(budget), strict=True):
+            cap = cap_usd if in_usd else cap_tokens
+            if cap is None:
+                continue
+            found.append(
+                Allowance(
+                    name=_name(balance.period, in_usd),
+                    period=balance.period,
+                    in_usd=in_usd,
+                    cap=cap,
+                    spent=balance.nano_usd if in_usd else balance.tokens,
+                    reserved=balance.reserved_nano_usd if in_usd else balance.reserved_tokens,
+                    resets_at_ms=round(_end_of(balance.period).timestamp() * 1000),
+                )
+            )
+    return found
 
 
 def closed(tenant: str) -> Unavailable:
@@ -91,8 +139,7 @@ def over_budget(
 ) -> BudgetExceeded:
     """``figures``: the cap, what is spent, what is reserved, and what the ``what`` needs. ``kind`` as in ``refusal``."""
     cap, spent, reserved, needs = figures
-    span = "day" if len(period) == 10 else "month"
-    name = f"{'usd' if kind == 'usd' else 'tokens'}_per_{span}"
+    name = _name(period, kind == "usd")
     resets = _end_of(period)
     show = _dollars if kind == "usd" else _tokens
     left = max(0, cap - spent - reserved)
@@ -104,6 +151,10 @@ def over_budget(
         mend=mend,
         retry_after_s=max(1.0, resets.timestamp() - now_ms / 1000),
     )
+
+
+def _name(period: str, in_usd: bool) -> str:
+    return f"{'usd' if in_usd else 'tokens'}_per_{'day' if len(period) == 10 else 'month'}"
 
 
 def _end_of(period: str) -> datetime:

@@ -4,12 +4,13 @@
  * which only the server can order and count, are fetched again at a bounded rate.
  */
 import type { Query, QueryClient } from '@tanstack/react-query'
+import { budgetsKey } from '../api/budgets'
 import { configQuery } from '../api/config'
 import { poolsKey } from '../api/pools'
 import { queueKey } from '../api/queue'
 import { recentChanges, stateOf } from '../api/recentChanges'
 import { isFinal, taskKeys } from '../api/tasks'
-import type { EventView, TaskList, TaskView } from '../api/types'
+import type { BudgetsView, EventView, TaskList, TaskView } from '../api/types'
 import { Refresher } from './refresher'
 
 const FLUSH_MS = 150
@@ -36,6 +37,7 @@ export class CacheUpdater {
   readonly #lists: Refresher
   readonly #queue: Refresher
   readonly #pools: Refresher
+  readonly #budgets: Refresher
   readonly #tasks = new Map<string, Refresher>()
   #changed = new Set<string>()
   #poolsChanged = false
@@ -49,6 +51,7 @@ export class CacheUpdater {
     this.#lists = new Refresher(invalidate(taskKeys.lists), LIST_REFRESH_MS)
     this.#queue = new Refresher(invalidate(queueKey), LIST_REFRESH_MS)
     this.#pools = new Refresher(invalidate(poolsKey), TASK_REFRESH_MS)
+    this.#budgets = new Refresher(invalidate(budgetsKey), LIST_REFRESH_MS)
   }
 
   push(event: EventView): void {
@@ -75,6 +78,7 @@ export class CacheUpdater {
       for (const id of changed) this.#taskChanged(id)
       this.#lists.mark()
       this.#settleLists()
+      if (this.#client.getQueryData<BudgetsView>(budgetsKey)?.budgets.length) this.#budgets.mark()
       this.#queueChanged = true
     }
     if (this.#queueChanged) this.#queue.mark()
@@ -86,7 +90,8 @@ export class CacheUpdater {
   stop(): void {
     clearTimeout(this.#timer)
     clearTimeout(this.#settle)
-    for (const refresher of [this.#lists, this.#queue, this.#pools, ...this.#tasks.values()]) refresher.stop()
+    const refreshers = [this.#lists, this.#queue, this.#pools, this.#budgets, ...this.#tasks.values()]
+    for (const refresher of refreshers) refresher.stop()
   }
 
   /** One more fetch after the last change, once the ledger must have it. */

@@ -6,7 +6,7 @@ import { setKey } from '../auth/key'
 import { FakeSocket } from '../test/FakeSocket'
 import { json, problem, stubGateway } from '../test/gateway'
 import { renderPage } from '../test/render'
-import { event, instance, pool, queue, summary } from '../test/shapes'
+import { budget, budgets, event, instance, pool, queue, summary } from '../test/shapes'
 
 const config = { websocket_url: 'ws://gateway.test/ws', version: '0.1.0' }
 
@@ -16,8 +16,9 @@ beforeEach(() => {
   vi.stubGlobal('WebSocket', FakeSocket)
 })
 
-function serve(tasks = [summary()], next_cursor: string | null = null) {
+function serve(tasks = [summary()], next_cursor: string | null = null, spending = budgets()) {
   return stubGateway({
+    'GET /v1/budgets': () => json(spending),
     'GET /config.json': () => json(config),
     'GET /v1/queue': () => json(queue()),
     'GET /v1/pools': () =>
@@ -35,6 +36,42 @@ it('shows tasks, queue and pools, and is accessible', async () => {
   // Contrast needs layout; the browser test looks at it.
   const found = await axe.run(container, { rules: { 'color-contrast': { enabled: false } } })
   expect(found.violations.map(({ id, nodes }) => [id, nodes[0]?.html])).toEqual([])
+})
+
+it('shows what is left of each budget, and says where there is none', async () => {
+  const tokens = budget({
+    name: 'tokens_per_month',
+    unit: 'tokens',
+    cap: 50_000,
+    spent: 50_000,
+    reserved: 0,
+    left: 0,
+  })
+  serve([], null, budgets(budget(), tokens))
+  const { unmount } = renderPage('/')
+  const dollars = await screen.findByRole('article', { name: 'Dollars today' })
+  expect(dollars).toHaveTextContent('$1.25 left of $2.00')
+  expect(dollars).toHaveTextContent('$0.500 spent · $0.250 reserved · resets')
+  expect(screen.getByRole('article', { name: 'Tokens this month' })).toHaveTextContent('0 left of 50K')
+  unmount()
+  serve()
+  renderPage('/')
+  expect(await screen.findByText(/No budget caps what your tasks spend/)).toBeInTheDocument()
+})
+
+it('says that budgets are being rebuilt, and reads them again after a task has changed', async () => {
+  const unknown = budget({ spent: null, reserved: null, left: null })
+  const calls = serve([summary()], null, { ...budgets(unknown), rebuilding: true })
+  renderPage('/')
+  expect(await screen.findByText(/is being read from the ledger/)).toBeInTheDocument()
+  expect(screen.getByRole('article', { name: 'Dollars today' })).toHaveTextContent('? left of $2.00')
+  await waitFor(() => expect(FakeSocket.opened.length).toBeGreaterThan(0))
+  FakeSocket.last.accept()
+  FakeSocket.last.says({ op: 'subscribed', cursor: '1-0' })
+  const read = () => calls.filter(({ path }) => path === '/v1/budgets').length
+  const before = read()
+  FakeSocket.last.says({ op: 'event', event: event({ kind: 'task.succeeded' }) })
+  await waitFor(() => expect(read()).toBeGreaterThan(before))
 })
 
 it('changes a row when an event says so', async () => {

@@ -1,11 +1,13 @@
-import { Grid, Group, Select, Skeleton, Stack, Text } from '@mantine/core'
+import { Grid, Group, Select, SimpleGrid, Skeleton, Stack, Text } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { Link, useNavigate, useSearch } from '@tanstack/react-router'
+import { budgetsQuery } from '../api/budgets'
 import { poolsQuery } from '../api/pools'
 import { queueQuery } from '../api/queue'
 import { tasksQuery } from '../api/tasks'
 import type { Pool } from '../api/types'
 import type { OverviewSearch } from '../app/router'
+import { BudgetMeter } from '../components/BudgetMeter'
 import { Empty } from '../components/Empty'
 import { ErrorNotice } from '../components/ErrorNotice'
 import { LinkButton } from '../components/LinkButton'
@@ -30,6 +32,7 @@ export function OverviewPage() {
           <PoolsPanel />
         </Grid.Col>
       </Grid>
+      <BudgetsPanel />
       <TasksPanel />
     </Stack>
   )
@@ -103,6 +106,44 @@ function SwitchedOff({ pools }: { pools: Pool[] }) {
     <Text size="xs" c="dimmed">
       Switched off (at most 0 instances): {pools.map((pool) => pool.name).join(', ')}
     </Text>
+  )
+}
+
+/** One line where there is no budget, as on most people's own machines. */
+function BudgetsPanel() {
+  const budgets = useQuery(budgetsQuery)
+  if (budgets.data?.budgets.length === 0) {
+    return (
+      <Text size="xs" c="dimmed">
+        No budget caps what your tasks spend in a day or month.
+      </Text>
+    )
+  }
+  if (budgets.data === undefined && budgets.error === null) return null
+  return (
+    <Panel title="Budgets">
+      {budgets.data ? (
+        <Stack gap="sm">
+          {budgets.data.rebuilding && (
+            <Text size="sm">
+              The queue is new or was lost: what was spent is being read from the ledger, and no task is
+              accepted until then.
+            </Text>
+          )}
+          <SimpleGrid cols={{ base: 1, sm: 2, lg: 4 }} spacing="lg">
+            {budgets.data.budgets.map((budget) => (
+              <BudgetMeter key={budget.name} budget={budget} />
+            ))}
+          </SimpleGrid>
+        </Stack>
+      ) : (
+        <ErrorNotice
+          title="The budgets cannot be read"
+          error={budgets.error}
+          onRetry={() => void budgets.refetch()}
+        />
+      )}
+    </Panel>
   )
 }
 

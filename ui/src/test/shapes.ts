@@ -1,5 +1,6 @@
 /** Values as the gateway gives them; a test changes what it is about. */
 import type {
+  BudgetsView,
   EventView,
   Instance,
   Pool,
@@ -7,6 +8,7 @@ import type {
   StreamView,
   TaskSummary,
   TaskView,
+  TenantBudget,
   Usage,
 } from '../api/types'
 
@@ -141,4 +143,22 @@ export function pool(changes: Partial<Pool> = {}): Pool {
     instances: [instance()],
     ...changes,
   }
+}
+
+export function budget(changes: Partial<TenantBudget> = {}): TenantBudget {
+  return {
+    name: 'usd_per_day',
+    unit: 'usd',
+    period: '2026-03-01',
+    cap: 2,
+    spent: 0.5,
+    reserved: 0.25,
+    left: 1.25,
+    resets_at: '2026-03-02T00:00:00Z',
+    ...changes,
+  }
+}
+
+export function budgets(...lines: TenantBudget[]): BudgetsView {
+  return { tenant: 'default', summary: '', rebuilding: false, budgets: lines, at: AT }
 }

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from sophia.queue.base import Spent
+from sophia.queue.base import Balance, Balances, Spent
+from sophia.queue.budgets import periods_of
 from sophia.queue.jetstream import names
 from sophia.queue.jetstream.bus import Bus
 from sophia.queue.jetstream.messages import Put, Stored
@@ -46,10 +47,6 @@ _page = msgspec.json.Decoder(Page)
 _encode = msgspec.json.Encoder().encode
 
 
-def periods_of(day: str) -> tuple[str, str]:
-    return day, day[:7]
-
-
 class Book:
     """The accounts of some tenants as they were read, with what shall change."""
 
@@ -80,6 +77,19 @@ class Book:
 
     def of(self, tenant: str, period: str) -> Account:
         return self._pages.get(tenant, Page()).periods.get(period, Account())
+
+    def balances(self, tenant: str, day: str) -> Balances:
+        of_day, of_month = (
+            Balance(
+                period=period,
+                nano_usd=account.nano_usd,
+                tokens=account.tokens,
+                reserved_nano_usd=account.reserved_nano_usd,
+                reserved_tokens=account.reserved_tokens,
+            )
+            for period, account in ((period, self.of(tenant, period)) for period in periods_of(day))
+        )
+        return Balances(open=self.is_open, day=of_day, month=of_month)
 
     def puts(self, spendings: Sequence[Spending]) -> list[Put]:
         """The accounts after these changes."""

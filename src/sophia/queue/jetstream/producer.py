@@ -10,10 +10,10 @@ import msgspec
 from sophia.nouns.budget import Reservation
 from sophia.nouns.errors import Conflict, ErrorInfo, SophiaError, Unavailable
 from sophia.nouns.task import Priority, Task, TaskRecord, TaskState
-from sophia.queue.base import Poison, PoisonEntry, Receipt, Redrive, StreamStats, Wait, WorkerBeat
-from sophia.queue.budgets import caps_of, closed, day_of, refusal, rest_of
+from sophia.queue.base import Balances, Poison, PoisonEntry, Receipt, Redrive, StreamStats, Wait, WorkerBeat
+from sophia.queue.budgets import caps_of, closed, day_of, periods_of, refusal, rest_of
 from sophia.queue.jetstream import names, steps
-from sophia.queue.jetstream.accounts import Book, periods_of
+from sophia.queue.jetstream.accounts import Book
 from sophia.queue.jetstream.bus import Bus
 from sophia.queue.jetstream.clock import ServerClock
 from sophia.queue.jetstream.committer import Committer
@@ -44,7 +44,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class JetStreamTaskQueue:
-    """Implements ``TaskQueue`` and ``PoisonShelf``. ``bus`` is closed by whoever opened it."""
+    """Implements ``TaskQueue``, ``PoisonShelf`` and ``BudgetBalances``. ``bus`` is closed by whoever opened it."""
 
     def __init__(self, bus: Bus, options: JetStreamOptions, clock: ServerClock | None = None) -> None:
         self._bus = bus
@@ -190,6 +190,11 @@ class JetStreamTaskQueue:
         total = await persistently(lambda: self._bus.count(names.ALL_POISON))
         kept = await persistently(lambda: self._bus.after(0, names.ALL_POISON, POISON_MAX)) if limit else []
         return Poison(total=total, newest=[_poison_entry(entry) for entry in reversed(kept)][:limit])
+
+    async def balances(self, tenant: str, at_ms: int) -> Balances:
+        """Implements ``BudgetBalances``."""
+        book = await persistently(lambda: Book.read(self._bus, [tenant]))
+        return book.balances(tenant, day_of(at_ms))
 
     async def close(self) -> None:
         await self._submits.close()

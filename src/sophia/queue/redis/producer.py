@@ -10,9 +10,9 @@ import msgspec
 from sophia.nouns.budget import Reservation
 from sophia.nouns.errors import Conflict
 from sophia.nouns.task import Priority, Task, TaskRecord, TaskState
-from sophia.queue.base import Poison, Receipt, Redrive, StreamStats, Wait, WorkerBeat
+from sophia.queue.base import Balances, Poison, Receipt, Redrive, StreamStats, Wait, WorkerBeat
 from sophia.queue.budgets import closed, rest_of
-from sophia.queue.redis.budgets import budget_args, refusal
+from sophia.queue.redis.budgets import balances, budget_args, refusal
 from sophia.queue.redis.poison import poison
 from sophia.queue.redis.shared import GROUP, ID_LENGTH, QueueOptions, Scripts
 from sophia.queue.submission import request_hash
@@ -27,7 +27,7 @@ _beat = msgspec.json.Decoder(WorkerBeat)
 
 
 class RedisTaskQueue:
-    """Implements ``TaskQueue`` and ``PoisonShelf``. Owns no connection: ``client`` is closed by whoever made it."""
+    """Implements ``TaskQueue``, ``PoisonShelf`` and ``BudgetBalances``. Owns no connection: ``client`` is closed by whoever made it."""
 
     def __init__(self, client: Redis, options: QueueOptions) -> None:
         self._client = client
@@ -191,6 +191,9 @@ class RedisTaskQueue:
 
     async def poison(self, limit: int) -> Poison:
         return await poison(self._scripts, self._client, limit)
+
+    async def balances(self, tenant: str, at_ms: int) -> Balances:
+        return await balances(self._scripts, tenant, at_ms)
 
     def _prefixes(self, tenant: str | None) -> list[str]:
         return self._scripts.prefixes if tenant is None else [self._scripts.prefix_of(tenant)]
