@@ -64,7 +64,7 @@ async def use_everything(engine: Engine) -> None:
     await engine.events.task_log(tasks[0].id, 0)
     await engine.events.read(await engine.events.head(), 10, 0.01)
     await engine.events.put_snapshot("pools", b"{}")
-    await engine.events.snapshot("pools")
+    await engine.events.swap_snapshot("pools", await engine.events.snapshot("pools"), b"[]")
     await engine.upkeep.acknowledge(await engine.upkeep.changes(100, 0.01))
     assert await engine.upkeep.lead("router", "a", 5)
     await engine.upkeep.resign("router", "a")

@@ -428,6 +428,23 @@ async def test_the_platforms_log_gives_every_event_once_from_any_cursor(engine: 
     assert (await engine.events.read(page.cursor, 10, 0.01)).events == []
 
 
+async def test_of_two_that_replace_a_snapshot_at_once_neither_is_lost(engine: Engine) -> None:
+    assert not await engine.events.swap_snapshot("s", b"other", b"0")
+    assert await engine.events.swap_snapshot("s", None, b"0")
+    assert not await engine.events.swap_snapshot("s", None, b"1")
+
+    async def count() -> None:
+        for _ in range(100):
+            was = await engine.events.snapshot("s")
+            assert was is not None
+            if await engine.events.swap_snapshot("s", was, str(int(was) + 1).encode()):
+                return
+        raise AssertionError("never its turn")
+
+    await asyncio.gather(*(count() for _ in range(6)))
+    assert await engine.events.snapshot("s") == b"6"
+
+
 async def test_changes_are_given_until_they_are_acknowledged(engine: Engine) -> None:
     tasks = [make_task() for _ in range(3)]
     await engine.tasks.submit(tasks)

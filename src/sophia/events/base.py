@@ -34,6 +34,12 @@ class EventLog(Protocol):
     async def put_snapshot(self, name: str, body: bytes) -> None:
         """Keep the newest state of something (``pools``) for readers that come later."""
 
+    async def swap_snapshot(self, name: str, was: bytes | None, body: bytes) -> bool:
+        """Put it if it still is what it ``was`` (``None``: not there); else change nothing and say ``False``.
+
+        ``False`` may also follow a lost answer: who cares looks whether it was done.
+        """
+
     async def snapshot(self, name: str) -> bytes | None: ...
 
     async def close(self) -> None: ...

@@ -17,7 +17,7 @@ from sophia.nouns.task import TaskState
 from sophia.queue.jetstream import names
 from sophia.queue.jetstream.bus import Bus
 from sophia.queue.jetstream.committer import Committer
-from sophia.queue.jetstream.failures import persistently, translated
+from sophia.queue.jetstream.failures import Mismatch, persistently, translated
 from sophia.queue.jetstream.floor import floor
 from sophia.queue.jetstream.messages import Put, Stored
 from sophia.queue.jetstream.record import decode_event, encode_event, event_seq
@@ -109,6 +109,19 @@ class JetStreamEventLog:
 
     async def put_snapshot(self, name: str, body: bytes) -> None:
         await persistently(lambda: self._bus.write([Put(names.snapshot(name), body)]))
+
+    async def swap_snapshot(self, name: str, was: bytes | None, body: bytes) -> bool:
+        async def swap() -> bool:
+            stored = await self._bus.last(names.snapshot(name))
+            if (None if stored is None else stored.data) != was:
+                return False
+            try:
+                await self._bus.write([Put(names.snapshot(name), body, expect=0 if stored is None else stored.seq)])
+            except Mismatch:
+                return False
+            return True
+
+        return await persistently(swap)
 
     async def snapshot(self, name: str) -> bytes | None:
         stored = await persistently(lambda: self._bus.last(names.snapshot(name)))

@@ -14,12 +14,19 @@ from sophia.nouns.errors import InvalidInput
 from sophia.nouns.event import Event, EventKind
 from sophia.queue.redis.shared import QueueOptions, Scripts
 from sophia.redis.base import Redis
-from sophia.redis.connection import persistently, translated
+from sophia.redis.connection import Script, persistently, translated
 from sophia.redis.records import decode_record, first_event, unpacked_submission
 from sophia.redis.waits import Waits
 
 _encode = msgspec.json.Encoder()
 _POSITION = re.compile(r"^\d{1,20}-\d{1,20}$")
+_SWAP = """
+if redis.call('GET', KEYS[1]) ~= (ARGV[2] or false) then
+  return 0
+end
+redis.call('SET', KEYS[1], ARGV[1])
+return 1
+"""
 
 
 class RedisEventLog:
@@ -30,6 +37,7 @@ class RedisEventLog:
         self._waits = Waits(blocking)
         self._options = options
         self._scripts = Scripts(client, options)
+        self._swap = Script(client, _SWAP)
         self._keys = [f"{prefix}:events" for prefix in self._scripts.prefixes]
 
     async def publish(self, events: Sequence[Event]) -> None:
@@ -144,6 +152,12 @@ class RedisEventLog:
     async def put_snapshot(self, name: str, body: bytes) -> None:
         key = f"{self._scripts.prefixes[0]}:snapshot:{name}"
         await persistently(lambda: self._client.call(key, "SET", key, body))
+
+    async def swap_snapshot(self, name: str, was: bytes | None, body: bytes) -> bool:
+        key = f"{self._scripts.prefixes[0]}:snapshot:{name}"
+        words = (body,) if was is None else (body, was)
+        done = await persistently(lambda: self._swap(key, words))
+        return bool(done)
 
     async def snapshot(self, name: str) -> bytes | None:
         key = f"{self._scripts.prefixes[0]}:snapshot:{name}"

@@ -19,6 +19,8 @@ from sophia.nouns.pool import POOL_ANSWERS, POOL_ORDERS, PoolAnswer, PoolAnswers
 WAIT_S = 40.0
 """A launch may wait for its turn at the provider."""
 LOOK_EVERY_S = 0.25
+LEAVE_ATTEMPTS = 50
+"""Each fails only when another order was taken meanwhile."""
 NEEDS_INSTANCE = frozenset({"drain", "terminate"})
 
 
@@ -48,13 +50,18 @@ async def order_pool(call: Call) -> Response:
 
 
 async def _leave(call: Call, order: PoolOrder) -> None:
-    """Of two operators at the same moment one may overwrite the other, whose order then is not carried out, and who is
-    told so by the missing answer."""
+    """Beside those of other operators, who may be leaving theirs at the same moment. Raises ``Unavailable``."""
     events, now_ms = call.deps.events, call.deps.clock.now_ms()
-    body = await events.snapshot(POOL_ORDERS)
-    known = () if body is None else msgspec.json.decode(body, type=PoolOrders).orders
-    orders = (*(one for one in known if one.expires_at_ms > now_ms), order)
-    await events.put_snapshot(POOL_ORDERS, msgspec.json.encode(PoolOrders(orders=orders)))
+    for _ in range(LEAVE_ATTEMPTS):
+        body = await events.snapshot(POOL_ORDERS)
+        known = () if body is None else msgspec.json.decode(body, type=PoolOrders).orders
+        if any(one.id == order.id for one in known):
+            break
+        orders = (*(one for one in known if one.expires_at_ms > now_ms), order)
+        if await events.swap_snapshot(POOL_ORDERS, body, msgspec.json.encode(PoolOrders(orders=orders))):
+            break
+    else:
+        raise Unavailable("too many orders are given at once; this one was not taken")
     data = {"pool": order.pool, "verb": order.verb, "instance": order.instance, "dry_run": order.dry_run}
     await events.publish([Event(kind=EventKind.POOL_ORDERED, at_ms=now_ms, subject=order.pool, data=data)])
 
