@@ -147,8 +147,8 @@ class Scripts:
 _FOLDER = resources.files("sophia.queue.redis").joinpath("lua")
 _SHARED = ("common", "admit")
 _FUNCTIONS = (
-    "accounts", "adopt", "beat", "cancel", "dead", "emit", "extend", "get", "lead", "lease", "leave", "redrive", "settle",
-    "stats", "submit", "upkeep", "wait", "workers",
+    "accounts", "adopt", "balances", "beat", "cancel", "dead", "emit", "extend", "get", "lead", "lease", "leave", "redrive",
+    "settle", "stats", "submit", "upkeep", "wait", "workers",
 )  # fmt: skip
 
 
