@@ -86,6 +86,8 @@ class Platform:
             events=self.events,
             hub=self.hub,
             ledger=self.ledger,
+            files=self.ledger.files,
+            batches=self.ledger.batches,
             intake=self.intake,
             packing=self.packing,
             models=models,

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from sophia.embedded.child import dies_with_parent
 from sophia.inference.base import Embedder
 from sophia.inference.directory import ModelDirectory
+from sophia.settings.inference import ModelSettings
 from sophia.settings.load import merged_settings
 from sophia.settings.resolve import resolve
 
@@ -101,9 +102,10 @@ def make_models(
     embedding_url: str | None = None,
     embedders: Mapping[str, Embedder] | None = None,
     outline_first: bool = True,
+    changed: Mapping[str, ModelSettings] | None = None,
 ) -> ModelDirectory:
     """A directory over the packaged local profile with the servers at these addresses. Close it. Without
-    ``outline_first`` its chat model passes for a larger one."""
+    ``outline_first`` its chat model passes for a larger one; ``changed`` models take the place of packaged ones."""
     environ = {"SOPHIA_PROFILE": "local"}
     if chat_url is not None:
         environ["SOPHIA_LLAMA_URL"] = chat_url
@@ -114,6 +116,8 @@ def make_models(
     if not outline_first:
         larger = {name: replace(model, outline_first=False) for name, model in settings.models.items()}
         settings = replace(settings, models=larger)
+    if changed:
+        settings = replace(settings, models={**settings.models, **changed})
     return ModelDirectory(settings, loaded.providers, embedders)
 
 

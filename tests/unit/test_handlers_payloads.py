@@ -8,7 +8,7 @@ import pytest
 
 from sophia.nouns.errors import InvalidInput
 from sophia.nouns.payload_checks import decode
-from sophia.nouns.payloads import PAYLOADS, RESULTS, BatchEmbedding, LongPlanning
+from sophia.nouns.payloads import INTERNAL_PAYLOADS, INTERNAL_RESULTS, PAYLOADS, RESULTS, BatchEmbedding, LongPlanning
 from sophia.nouns.task import TaskType
 from sophia.worker.handlers import HANDLERS, decode_payload
 from tests.support.tasks import make_task
@@ -65,7 +65,9 @@ def test_what_was_accepted_is_run_even_if_the_limit_was_lowered_since() -> None:
 
 
 def test_every_type_has_a_payload_a_result_and_a_handler() -> None:
-    assert set(PAYLOADS) == set(RESULTS) == set(HANDLERS) == {kind.value for kind in TaskType}
+    assert set(PAYLOADS) == set(RESULTS)
+    assert set(INTERNAL_PAYLOADS) == set(INTERNAL_RESULTS)
+    assert {*PAYLOADS, *INTERNAL_PAYLOADS} == set(HANDLERS) == {kind.value for kind in TaskType}
 
 
 def test_a_good_payload_is_decoded() -> None:

@@ -86,6 +86,7 @@ def test_routing_table_in_order(settings):
         (("code_generation",), (), 4000, None, "coding", "gpu"),
         (("batch_embedding",), (), None, 100, "embedding", "gpu"),
         (("web_research",), (), None, None, "research", "cpu"),
+        (("openai_batch",), (), None, None, "batch", "cpu"),
         ((), (), None, None, "light", "cpu"),
     ]
 

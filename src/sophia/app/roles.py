@@ -107,6 +107,8 @@ async def run_gateway(loaded: Loaded, options: Options, stop: asyncio.Event) -> 
             events=backbone.events,
             hub=hub,
             ledger=ledger,
+            files=ledger.files,
+            batches=ledger.batches,
             intake=build.intake(loaded, backbone.queue, ledger, objects),
             packing=build.packing(loaded, objects),
             models=models,
@@ -160,6 +162,7 @@ async def run_websocket(loaded: Loaded, options: Options, stop: asyncio.Event) -
 
 async def run_router(loaded: Loaded, options: Options, stop: asyncio.Event) -> None:
     from sophia.pools.manager import PoolManager
+    from sophia.router.batches import BatchKeeper
     from sophia.router.service import Router
     from sophia.router.sweep import Sweeper
 
@@ -169,13 +172,14 @@ async def run_router(loaded: Loaded, options: Options, stop: asyncio.Event) -> N
         manager = PoolManager(
             loaded.settings, providers, backbone.queue, backbone.upkeep, backbone.events, ledger, clock
         )
+        intake = build.intake(loaded, backbone.queue, ledger, objects)
         router = Router(
             f"router-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
             queue=backbone.queue,
             upkeep=backbone.upkeep,
             events=backbone.events,
             ledger=ledger,
-            intake=build.intake(loaded, backbone.queue, ledger, objects),
+            intake=intake,
             sweeper=Sweeper(objects, ledger, clock),
             pools=manager,
             settings=loaded.settings,
@@ -183,6 +187,16 @@ async def run_router(loaded: Loaded, options: Options, stop: asyncio.Event) -> N
             flush=build.usage_flush(loaded, backbone, ledger),
             keys=ledger.keys,
             calls=ledger.calls,
+            new_batches=lambda: BatchKeeper(
+                ledger.batches,
+                ledger.files,
+                packing=build.packing(loaded, objects),
+                intake=intake,
+                queue=backbone.queue,
+                events=backbone.events,
+                settings=loaded.settings,
+                clock=clock,
+            ),
         )
         async with _running(router.run()) as serving:
             await _until(stop, serving)

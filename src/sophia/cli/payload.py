@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from sophia.cli.values import json_or_text
+from sophia.nouns.payloads import PAYLOADS
 from sophia.nouns.task import TaskType
 
 TEXT_FIELD = {
@@ -50,7 +51,7 @@ def build_payload(
     ``payload`` (JSON or ``@file``) is the base, the text and the options go over it, ``settings`` (``--set``) over all.
     """
     built = _json_object(payload) if payload is not None else {}
-    if payload is None and task_type not in list(TaskType):
+    if payload is None and task_type not in PAYLOADS:
         raise click.UsageError(f"unknown task type {task_type!r}; {_known(task_type)}")
     built.update(_from_text(task_type, _words(task_type, texts, file)))
     for name, value in fields.items():
@@ -127,8 +128,8 @@ def _set(payload: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _known(task_type: str) -> str:
-    close = difflib.get_close_matches(task_type, list(TaskType), n=1)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(TaskType)}"
+    close = difflib.get_close_matches(task_type, PAYLOADS, n=1)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(PAYLOADS)}"
 
 
 def _needed(task_type: str) -> str:

@@ -16,8 +16,10 @@ from sophia.gateway import (
     events_sse,
     hosts,
     keys,
+    openai_batches,
     openai_chat,
     openai_embeddings,
+    openai_files,
     openai_models,
     platform,
     pool_orders,
@@ -61,12 +63,29 @@ HANDLERS: dict[str, Handler] = {
     "listKeys": keys.list_keys,
     "revokeKey": keys.revoke_key,
     "getUsage": usage.get_usage,
+    "uploadFile": openai_files.upload,
+    "listFiles": openai_files.list_files,
+    "getFile": openai_files.get_file,
+    "deleteFile": openai_files.delete_file,
+    "getFileContent": openai_files.file_content,
+    "createBatch": openai_batches.create_batch,
+    "listBatches": openai_batches.list_batches,
+    "getBatch": openai_batches.get_batch,
+    "cancelBatch": openai_batches.cancel_batch,
     "joinHost": hosts.join_host,
     "health": service_info.health,
     "ready": service_info.ready,
     "clientConfig": service_info.client_config,
 }
-_OPENAI_PATHS = ("/v1/chat/", "/v1/embeddings", "/v1/models", "/v1/completions", "/v1/responses")
+_OPENAI_PATHS = (
+    "/v1/chat/",
+    "/v1/files",
+    "/v1/batches",
+    "/v1/embeddings",
+    "/v1/models",
+    "/v1/completions",
+    "/v1/responses",
+)
 
 
 def create_app(deps: GatewayDeps) -> Starlette:

@@ -27,7 +27,7 @@ from sophia.queue.base import BudgetBalances, PoisonShelf, TaskQueue
 from sophia.settings.keyring import Keyring
 from sophia.settings.loaded import Loaded
 from sophia.settings.model import Settings
-from sophia.store.base import Ledger
+from sophia.store.base import Batches, Files, Ledger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,8 @@ class GatewayDeps:
     events: EventLog
     hub: Hub
     ledger: Ledger
+    files: Files
+    batches: Batches
     intake: Intake
     packing: Packing
     models: Models

@@ -12,7 +12,7 @@ from sophia.access.keys import Holder
 from sophia.gateway import errors
 from sophia.gateway.auth import check_rights, holder_of
 from sophia.gateway.deps import Call, Context, Handler
-from sophia.gateway.operations import Operation
+from sophia.gateway.operation import Operation
 from sophia.nouns.errors import SophiaError
 
 log = logging.getLogger(__name__)

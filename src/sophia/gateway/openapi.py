@@ -20,7 +20,8 @@ import msgspec
 from sophia import __version__
 from sophia.events.view import EventView
 from sophia.gateway.openai_schemas import OpenAIProblem
-from sophia.gateway.operations import OPERATIONS, TAGS, Operation
+from sophia.gateway.operation import Operation
+from sophia.gateway.operations import OPERATIONS, TAGS
 from sophia.gateway.schemas import Problem
 from sophia.nouns.payloads import PAYLOADS, RESULTS
 
@@ -80,7 +81,7 @@ def _operation(operation: Operation, refs: dict[type[msgspec.Struct], dict[str, 
     if operation.request is not None:
         out["requestBody"] = {
             "required": operation.request_required,
-            "content": {"application/json": {"schema": refs[operation.request]}},
+            "content": {operation.request_media: {"schema": refs[operation.request]}},
         }
     responses: dict[str, Any] = {}
     for answer in operation.answers:

@@ -2,71 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
 from sophia.events.view import EventView
 from sophia.gateway import access_schemas as access
 from sophia.gateway import openai_schemas as openai
 from sophia.gateway import schemas as api
-from sophia.nouns.payloads import PAYLOADS
+from sophia.gateway.file_operations import FILE_OPERATIONS
+from sophia.gateway.operation import Answer, Operation, Param, several, text
 from sophia.nouns.submission import Submission
-from sophia.nouns.task import TaskState
+from sophia.nouns.task import TaskState, TaskType
 
 MAX_LIST = 200
 MAX_WAIT_S = 60
 DEFAULT_LIST = 50
-
-
-class Param(msgspec.Struct, frozen=True, kw_only=True):
-    """A parameter outside the body; path parameters are found in the path itself."""
-
-    name: str
-    description: str
-    schema: dict[str, Any]
-    location: str = "query"
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    status: int
-    description: str
-    body: type[msgspec.Struct] | None = None
-    media: str = "application/json"
-    headers: dict[str, str] = {}
-
-
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """``errors`` are the statuses that this operation can add to those every operation has."""
-
-    id: str
-    method: str
-    path: str
-    tag: str
-    summary: str
-    description: str = ""
-    request: type[msgspec.Struct] | None = None
-    request_required: bool = True
-    answers: tuple[Answer, ...]
-    errors: tuple[int, ...] = ()
-    params: tuple[Param, ...] = ()
-    auth: bool = True
-    operator: bool = False
-    """Only for keys with ``operator: true``."""
-
-    @property
-    def openai(self) -> bool:
-        """Whether errors have OpenAI's shape."""
-        return self.tag == "openai"
-
-
-def _text(name: str, description: str, **schema: Any) -> Param:
-    return Param(name=name, description=description, schema={"type": "string", **schema})
-
-
-def _several(name: str, description: str, values: list[str] | None = None) -> Param:
-    items: dict[str, Any] = {"type": "string"} if values is None else {"type": "string", "enum": values}
-    return Param(name=name, description=description, schema={"type": "array", "items": items})
 
 
 LIMIT = Param(
@@ -94,6 +41,7 @@ EVENTS_NOTE = (
 )
 
 OPERATIONS: tuple[Operation, ...] = (
+    *FILE_OPERATIONS,
     Operation(
         id="submitTask",
         method="POST",
@@ -134,13 +82,13 @@ OPERATIONS: tuple[Operation, ...] = (
         answers=(Answer(status=200, description="A page of tasks", body=api.TaskList),),
         errors=(422,),
         params=(
-            _several("state", "Only these states; repeat it or separate with commas.", [s.value for s in TaskState]),
-            _several("type", "Only these task types.", list(PAYLOADS)),
-            _several("stream", "Only these streams, such as `planning` or `stream:planning`."),
-            _text("submitted_after", "Only tasks submitted at or after this time.", format="date-time"),
-            _text("submitted_before", "Only tasks submitted before this time.", format="date-time"),
+            several("state", "Only these states; repeat it or separate with commas.", [s.value for s in TaskState]),
+            several("type", "Only these task types.", [kind.value for kind in TaskType]),
+            several("stream", "Only these streams, such as `planning` or `stream:planning`."),
+            text("submitted_after", "Only tasks submitted at or after this time.", format="date-time"),
+            text("submitted_before", "Only tasks submitted before this time.", format="date-time"),
             LIMIT,
-            _text("cursor", "`next_cursor` of the page before."),
+            text("cursor", "`next_cursor` of the page before."),
         ),
     ),
     Operation(
@@ -182,7 +130,7 @@ OPERATIONS: tuple[Operation, ...] = (
         description=EVENTS_NOTE,
         answers=(Answer(status=200, description="A stream of events", body=EventView, media="text/event-stream"),),
         errors=(404, 422),
-        params=(_text("after", "The `seq` of the last event seen; 0 or absent: from the start."), LAST_EVENT_ID),
+        params=(text("after", "The `seq` of the last event seen; 0 or absent: from the start."), LAST_EVENT_ID),
     ),
     Operation(
         id="explainTask",
@@ -346,7 +294,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="List virtual keys, newest first",
         description="Those of the asking key's tenant; an operator's key sees all.",
         answers=(Answer(status=200, description="Keys, revoked ones too", body=access.KeyList),),
-        params=(_text("tenant", "Only keys of this tenant."),),
+        params=(text("tenant", "Only keys of this tenant."),),
     ),
     Operation(
         id="revokeKey",
@@ -368,10 +316,10 @@ OPERATIONS: tuple[Operation, ...] = (
         answers=(Answer(status=200, description="Sums", body=access.UsageReport),),
         errors=(422,),
         params=(
-            _text("from", "First UTC day; default: 30 days up to `to`.", format="date"),
-            _text("to", "Last UTC day; default: today.", format="date"),
-            _several("by", "What to split by; default: day and model.", ["day", "tenant", "key", "model", "provider"]),
-            _text("tenant", "Only of this tenant."),
+            text("from", "First UTC day; default: 30 days up to `to`.", format="date"),
+            text("to", "Last UTC day; default: today.", format="date"),
+            several("by", "What to split by; default: day and model.", ["day", "tenant", "key", "model", "provider"]),
+            text("tenant", "Only of this tenant."),
         ),
     ),
     Operation(

@@ -21,9 +21,8 @@ from sophia.gateway.schemas import CancelRequest, TaskList
 from sophia.gateway.streaming import while_connected
 from sophia.gateway.views import route_name, task_summary, task_view
 from sophia.nouns.errors import InvalidInput, Unavailable
-from sophia.nouns.payloads import PAYLOADS
 from sophia.nouns.submission import Timestamp
-from sophia.nouns.task import Durability, TaskRecord, TaskState
+from sophia.nouns.task import Durability, TaskRecord, TaskState, TaskType
 from sophia.nouns.wording import nearest
 from sophia.store.base import TaskFilter
 
@@ -48,7 +47,7 @@ async def list_tasks(call: Call) -> Response:
     where = TaskFilter(
         tenant=call.tenant,
         states=tuple(TaskState(name) for name in _several(call, "state", [state.value for state in TaskState])),
-        types=tuple(_several(call, "type", list(PAYLOADS))),
+        types=tuple(_several(call, "type", [kind.value for kind in TaskType])),
         streams=tuple(_streams(call)),
         submitted_after_ms=_time(call, "submitted_after"),
         submitted_before_ms=_time(call, "submitted_before"),

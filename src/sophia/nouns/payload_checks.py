@@ -9,19 +9,20 @@ from typing import Any
 import msgspec
 
 from sophia.nouns.errors import InvalidInput
-from sophia.nouns.payloads import PAYLOADS, BatchEmbedding, WebResearch
+from sophia.nouns.payloads import INTERNAL_PAYLOADS, PAYLOADS, BatchEmbedding, WebResearch
 
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `([^`]+)`")
 _UNKNOWN = re.compile(r"unknown field `([^`]+)`")
 
 
-def decode(task_type: str, payload: Any, *, max_texts: int | None = None) -> msgspec.Struct:
-    """The payload struct of a task type, checked in full (see ``check`` for ``max_texts``).
+def decode(task_type: str, payload: Any, *, max_texts: int | None = None, internal: bool = False) -> msgspec.Struct:
+    """The payload struct of a task type, checked in full (see ``check`` for ``max_texts``). ``internal``: also of types
+    that only the platform submits.
 
     Raises ``InvalidInput`` that names the field (``type``, or ``payload.texts[3]``) and what would be accepted.
     """
-    struct = PAYLOADS.get(task_type)
+    struct = PAYLOADS.get(task_type) or (INTERNAL_PAYLOADS.get(task_type) if internal else None)
     if struct is None:
         raise InvalidInput(f"there is no task type {task_type!r}", field="type", mend=_known_types(task_type))
     try:

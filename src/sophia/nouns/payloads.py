@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from sophia.nouns.batches import BatchChunk, ChunkResult
+
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200_000)]
 Url = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s]+$", max_length=2_000)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -141,3 +143,7 @@ RESULTS: dict[str, type[msgspec.Struct]] = {
     "web_research": ResearchAnswer,
     "light": LightAnswer,
 }
+
+INTERNAL_PAYLOADS: dict[str, type[msgspec.Struct]] = {"openai_batch": BatchChunk}
+"""Of types that only the platform itself submits."""
+INTERNAL_RESULTS: dict[str, type[msgspec.Struct]] = {"openai_batch": ChunkResult}

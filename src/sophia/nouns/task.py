@@ -18,6 +18,8 @@ class TaskType(StrEnum):
     BATCH_EMBEDDING = "batch_embedding"
     WEB_RESEARCH = "web_research"
     LIGHT = "light"
+    OPENAI_BATCH = "openai_batch"
+    """Lines of a batch's input file: the platform's own, nobody else can submit it."""
 
 
 class Tier(StrEnum):

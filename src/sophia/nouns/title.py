@@ -16,7 +16,7 @@ def title_of(task: Task) -> str:
     texts = task.payload.get("texts")
     if isinstance(texts, list):
         return "1 text" if len(texts) == 1 else f"{len(texts)} texts"
-    for name in ("goal", "prompt", "question"):
+    for name in ("goal", "prompt", "question", "title"):
         value = task.payload.get(name)
         if isinstance(value, str):
             line = " ".join(value[: 4 * TITLE_CHARACTERS].split())

@@ -62,6 +62,14 @@ class Packing:
             return task
         return msgspec.structs.replace(task, payload=msgspec.json.decode(await self._fetch(ref)))
 
+    async def keep(self, body: bytes) -> ObjectRef:
+        """Store a value for good, however small."""
+        return await self._need().put(body)
+
+    async def fetch(self, ref: ObjectRef) -> bytes:
+        """What was kept."""
+        return await self._fetch(ref)
+
     def _is_large(self, body: bytes) -> bool:
         return self._store is not None and len(body) > self._inline_max_bytes
 

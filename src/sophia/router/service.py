@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ from sophia.nouns.clock import Clock
 from sophia.nouns.errors import SophiaError
 from sophia.queue.base import QueueUpkeep, TaskQueue
 from sophia.router.accounts import Bookkeeper
+from sophia.router.batches import BatchKeeper
 from sophia.router.reconcile import PASS_EVERY_S, Reconciler
 from sophia.router.recorder import Recorder
 from sophia.router.schedules import Scheduler
@@ -35,6 +37,7 @@ UPKEEP_BUSY_S = 0.2
 STATISTICS_BUSY_S = 1.0
 RECORD_WAIT_S = 20.0
 PRUNE_EVERY_S = 3_600.0
+BATCHES_BUSY_S = 0.5
 
 
 class Hosted(Protocol):
@@ -68,6 +71,7 @@ class Router:
         flush: UsageFlush | None = None,
         keys: KeyStore | None = None,
         calls: CallLedger | None = None,
+        new_batches: Callable[[], BatchKeeper] | None = None,
     ) -> None:
         self._holder = holder
         self._queue = queue
@@ -87,6 +91,8 @@ class Router:
         self._pools = pools
         self._settings = settings
         self._clock = clock
+        self._new_batches = new_batches
+        self._batches: BatchKeeper | None = None
         self._statistics = Statistics()
         self._stopping = asyncio.Event()
         self._upkeep_wanted = asyncio.Event()
@@ -112,6 +118,7 @@ class Router:
 
     async def _lead(self) -> None:
         self._recorder.caught_up.clear()
+        self._batches = None if self._new_batches is None else self._new_batches()
         duties = [
             self._forever(self._pass_of_upkeep),
             self._forever(self._record),
@@ -124,6 +131,8 @@ class Router:
         ]
         if self._flush is not None:
             duties.append(self._forever(self._flush.flush))
+        if self._batches is not None:
+            duties.append(self._forever(functools.partial(self._advance_batches, self._batches)))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(duty) for duty in duties]
             if self._pools is not None:
@@ -162,7 +171,7 @@ class Router:
                 pause_s = await duty()
                 trouble_s = 0.5
             except SophiaError as error:
-                log.warning("%s: %s", duty.__name__.strip("_"), error)
+                log.warning("%s: %s", _name(duty), error)
                 pause_s, trouble_s = trouble_s, min(trouble_s * 2, 10.0)
             await asyncio.sleep(pause_s)
 
@@ -189,6 +198,8 @@ class Router:
         if await self._recorder.record_some(RECORD_WAIT_S):
             self._upkeep_wanted.set()
             self._statistics_wanted.set()
+            if self._batches is not None:
+                self._batches.note_change()
         return 0.02
 
     async def _publish_statistics(self) -> float:
@@ -207,7 +218,15 @@ class Router:
 
     async def _sweep(self) -> float:
         await self._recorder.caught_up.wait()
+        if self._batches is not None:
+            await self._batches.caught_up.wait()
         return await self._sweeper.sweep_some()
+
+    async def _advance_batches(self, batches: BatchKeeper) -> float:
+        pause_s = await batches.advance_some()
+        await asyncio.sleep(BATCHES_BUSY_S)
+        await wait_for_event(batches.wanted, pause_s)
+        return 0.0
 
     async def _open_accounts(self) -> float:
         await self._accounts_closed.wait()
@@ -225,6 +244,11 @@ class Router:
     async def _pause(self, seconds: float) -> bool:
         """Whether it is time to stop."""
         return await wait_for_event(self._stopping, seconds, clear=False)
+
+
+def _name(duty: Callable[[], Awaitable[float]]) -> str:
+    called = duty.func if isinstance(duty, functools.partial) else duty
+    return str(getattr(called, "__name__", called)).strip("_")
 
 
 async def wait_for_event(event: asyncio.Event, timeout_s: float, *, clear: bool = True) -> bool:

@@ -174,6 +174,26 @@ class ScheduleSettings(Section, frozen=True, kw_only=True):
     """Of the occurrences missed while no router ran, that many of the latest are made up for."""
 
 
+class BatchSettings(Section, frozen=True, kw_only=True):
+    """Files and batches of OpenAI's API. Batches are carried out in chunks of lines, one task each."""
+
+    price_factor: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    """What a batch's requests cost, as a share of the models' prices."""
+    window_s: Positive
+    """How long ``completion_window: 24h`` is."""
+    max_file_bytes: CountFrom1
+    max_requests: CountFrom1
+    """Lines of one batch."""
+    max_line_bytes: CountFrom1
+    keep_days: Positive
+    """How long files are kept that do not say ``expires_after``."""
+    chunk_requests: CountFrom1
+    chunk_bytes: CountFrom1
+    """A chunk ends at whichever of the two is reached first."""
+    concurrency: CountFrom1
+    """Requests of one chunk under way at once."""
+
+
 class CostSettings(Section, frozen=True, kw_only=True):
     """Founding estimates, used where no real price is known."""
 
@@ -213,6 +233,7 @@ class Settings(Section, frozen=True, kw_only=True):
     fly: FlySettings
     fly_apps: dict[Name, FlyAppSettings]
     costs: CostSettings
+    batches: BatchSettings
     tenants: dict[Name, TenantSettings] = msgspec.field(default_factory=dict)
     """Caps of single tenants; a tenant that is not listed has none."""
     schedules: dict[Name, ScheduleSettings] = msgspec.field(default_factory=dict)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from sophia.nouns.batches import Batch, ChunkResult, FilePart, Purpose, StoredFile
 from sophia.nouns.pool import Instance
 from sophia.nouns.task import Durability, TaskRecord, TaskState
 from sophia.nouns.usage import Usage
@@ -67,6 +68,84 @@ class ObjectReferences(Protocol):
 
     async def referenced(self, keys: Sequence[str]) -> frozenset[str]:
         """Those of the keys that the payload or result of some recorded task refers to."""
+
+
+class FileFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """``after``: the id of the last file of the page before."""
+
+    purpose: Purpose | None = None
+    after: str | None = None
+    newest_first: bool = True
+
+
+class Files(Protocol):
+    """Files of tenants. Who has deleted one, or let it expire, does not see it any more."""
+
+    async def add_file(self, file: StoredFile, parts: Sequence[FilePart]) -> None: ...
+
+    async def file(self, tenant: str, file_id: str, now_ms: int) -> StoredFile | None: ...
+
+    async def files(self, tenant: str, where: FileFilter, limit: int, now_ms: int) -> list[StoredFile]: ...
+
+    async def parts(self, file_id: str, first: int, limit: int) -> list[FilePart]:
+        """In order, beginning with number ``first`` (from 0); also of a deleted file, until it is forgotten."""
+
+    async def delete_file(self, tenant: str, file_id: str, now_ms: int) -> bool:
+        """``False`` when there is none."""
+
+    async def forget_files(self, now_ms: int) -> int:
+        """Drop what was deleted or has expired and no open batch reads; how many went. Their objects are then free."""
+
+
+class EndedChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """A chunk whose task is final in the ledger and whose result was not taken up yet."""
+
+    number: int
+    state: TaskState
+    result: ChunkResult | None
+    """Of a task that succeeded."""
+    error: str | None
+    """Of one that did not: its last error in words."""
+
+
+class Batches(Protocol):
+    """Batches of tenants, and the chunks that they are carried out in. ``number`` of a chunk: of its part in the input."""
+
+    async def add_batch(self, batch: Batch) -> None: ...
+
+    async def batch(self, tenant: str, batch_id: str) -> Batch | None: ...
+
+    async def batches(self, tenant: str, after: str | None, limit: int) -> list[Batch]:
+        """Newest first, those behind ``after``."""
+
+    async def open_batches(self) -> list[Batch]:
+        """Oldest first, at most ``MAX_OPEN``."""
+
+    async def save_batch(
+        self,
+        batch: Batch,
+        *,
+        chunks: Mapping[int, str] = ...,
+        results: Mapping[int, ChunkResult] = ...,
+        files: Sequence[tuple[StoredFile, Sequence[FilePart]]] = ...,
+    ) -> bool:
+        """Keep ``batch`` in place of the version before it, and with it in one transaction its new chunks (task ids),
+        results of chunks, and files. ``False``, and nothing is kept, when that version is not the latest any more.
+        A batch that has ended lets go of its chunks."""
+
+    async def unsent_chunks(self, batch_id: str, limit: int) -> list[tuple[int, str]]:
+        """Number and task id of chunks whose task the ledger does not have, and which have no result either."""
+
+    async def chunk_tasks(self, batch_id: str) -> list[str]:
+        """Ids of the tasks of chunks that have no result yet."""
+
+    async def ended_chunks(self, batch_id: str, limit: int) -> list[EndedChunk]: ...
+
+    async def results(self, batch_id: str) -> list[ChunkResult]:
+        """In the order of the chunks."""
+
+    async def forget_batches(self, before_ms: int) -> int:
+        """Drop batches that ended before that; their files stay until they expire."""
 
 
 class Spending(Protocol):

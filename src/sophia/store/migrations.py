@@ -76,6 +76,29 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             saved_nano_usd BIGINT NOT NULL, PRIMARY KEY (day, tenant, key, model, provider))""",
         "CREATE TABLE ledger_call_batches (id TEXT NOT NULL PRIMARY KEY, at_ms BIGINT NOT NULL)",
     ),
+    (
+        """CREATE TABLE ledger_files (
+            id {key} NOT NULL PRIMARY KEY, tenant TEXT NOT NULL, purpose TEXT NOT NULL, filename TEXT NOT NULL,
+            bytes BIGINT NOT NULL, created_at_ms BIGINT NOT NULL, expires_at_ms BIGINT, deleted BOOLEAN NOT NULL)""",
+        "CREATE INDEX ledger_files_tenant ON ledger_files (tenant, id)",
+        "CREATE INDEX ledger_files_expiry ON ledger_files (expires_at_ms)",
+        """CREATE TABLE ledger_file_parts (
+            file_id {key} NOT NULL REFERENCES ledger_files (id) ON DELETE CASCADE, number INTEGER NOT NULL,
+            object TEXT NOT NULL, part TEXT NOT NULL, PRIMARY KEY (file_id, number))""",
+        "CREATE INDEX ledger_file_parts_object ON ledger_file_parts (object)",
+        """CREATE TABLE ledger_batches (
+            id {key} NOT NULL PRIMARY KEY, tenant TEXT NOT NULL, input_file_id TEXT NOT NULL,
+            created_at_ms BIGINT NOT NULL, ended_at_ms BIGINT, version INTEGER NOT NULL, batch TEXT NOT NULL)""",
+        "CREATE INDEX ledger_batches_tenant ON ledger_batches (tenant, id)",
+        "CREATE INDEX ledger_batches_open ON ledger_batches (id) WHERE ended_at_ms IS NULL",
+        """CREATE TABLE ledger_batch_chunks (
+            batch_id {key} NOT NULL REFERENCES ledger_batches (id) ON DELETE CASCADE, number INTEGER NOT NULL,
+            task_id TEXT NOT NULL, result TEXT, PRIMARY KEY (batch_id, number))""",
+        """CREATE TABLE ledger_chunk_objects (
+            batch_id {key} NOT NULL REFERENCES ledger_batches (id) ON DELETE CASCADE, object TEXT NOT NULL,
+            PRIMARY KEY (batch_id, object))""",
+        "CREATE INDEX ledger_chunk_objects_object ON ledger_chunk_objects (object)",
+    ),
 )
 
 

@@ -17,9 +17,11 @@ from sophia.nouns.task import FINAL_STATES, Attempt, TaskRecord
 from sophia.store import cursor as cursors
 from sophia.store import rows, sums
 from sophia.store.base import Claim, TaskFilter, TaskPage, UsageRow
+from sophia.store.batches import SqlBatches
 from sophia.store.calls import SqlCalls
 from sophia.store.claims import give_up, holders
 from sophia.store.engine import Database, open_database
+from sophia.store.files import SqlFiles
 from sophia.store.keys import SqlKeys
 from sophia.store.migrations import migrate
 from sophia.store.spent import spent
@@ -28,7 +30,9 @@ from sophia.store.tables import (
     COUNTED_THROUGH,
     attempts,
     bodies,
+    chunk_objects,
     claims,
+    file_parts,
     instances,
     marks,
     objects,
@@ -63,6 +67,8 @@ class SqlLedger:
         self._sql = Statements(database.dialect)
         self.keys = SqlKeys(database)
         self.calls = SqlCalls(database)
+        self.files = SqlFiles(database)
+        self.batches = SqlBatches(database)
 
     async def migrate(self) -> None:
         await migrate(self._database)
@@ -181,8 +187,10 @@ class SqlLedger:
         found: set[str] = set()
         async with self._database.reading() as connection:
             for start in range(0, len(keys), _BATCH):
-                some = objects.c.object.in_(keys[start : start + _BATCH])
-                found.update((await connection.execute(sa.select(objects.c.object).where(some).distinct())).scalars())
+                some = keys[start : start + _BATCH]
+                for table in (objects, file_parts, chunk_objects):
+                    needed = sa.select(table.c.object).where(table.c.object.in_(some)).distinct()
+                    found.update((await connection.execute(needed)).scalars())
         return frozenset(found)
 
     async def spent(self, tenants: Sequence[str], from_ms: int, to_ms: int) -> Mapping[str, tuple[int, int]]:

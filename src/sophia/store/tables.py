@@ -119,6 +119,56 @@ marks = sa.Table(
     sa.Column("value", sa.BigInteger, nullable=False),
 )
 
+files = sa.Table(
+    "ledger_files",
+    metadata,
+    sa.Column("id", Word, primary_key=True),
+    sa.Column("tenant", Word, nullable=False),
+    sa.Column("purpose", Word, nullable=False),
+    sa.Column("filename", Word, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("expires_at_ms", sa.BigInteger),
+    sa.Column("deleted", sa.Boolean, nullable=False),
+)
+
+file_parts = sa.Table(
+    "ledger_file_parts",
+    metadata,
+    sa.Column("file_id", Word, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("object", Word, nullable=False),
+    sa.Column("part", sa.Text, nullable=False),
+)
+
+batches = sa.Table(
+    "ledger_batches",
+    metadata,
+    sa.Column("id", Word, primary_key=True),
+    sa.Column("tenant", Word, nullable=False),
+    sa.Column("input_file_id", Word, nullable=False),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("ended_at_ms", sa.BigInteger),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("batch", sa.Text, nullable=False),
+)
+
+batch_chunks = sa.Table(
+    "ledger_batch_chunks",
+    metadata,
+    sa.Column("batch_id", Word, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("task_id", Word, nullable=False),
+    sa.Column("result", sa.Text),
+)
+
+chunk_objects = sa.Table(
+    "ledger_chunk_objects",
+    metadata,
+    sa.Column("batch_id", Word, primary_key=True),
+    sa.Column("object", Word, primary_key=True),
+)
+
 instances = sa.Table(
     "ledger_instances",
     metadata,

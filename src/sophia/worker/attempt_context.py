@@ -7,18 +7,25 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 
+from sophia.decisions.batch_lines import input_tokens, wanted_tokens
 from sophia.inference.base import ChatAnswer, ChatDelta, EmbeddingAnswer, ModelCard, Models
 from sophia.nouns.clock import Clock
 from sophia.nouns.errors import InvalidResult, SophiaError, Unavailable, UpstreamError
 from sophia.nouns.event import EventKind
-from sophia.nouns.task import Task
+from sophia.nouns.objects import ObjectRef
+from sophia.nouns.task import Task, Tier
 from sophia.nouns.usage import Usage
+from sophia.objects.packing import INLINE, Packing
 from sophia.settings.inference import HandlerDefaults
 from sophia.settings.model import Settings
+from sophia.worker.context import ForwardAnswer, ForwardRequest
 from sophia.worker.defaults import answer_tokens
+from sophia.worker.forwarding import discounted, usage_in
 from sophia.worker.json_schemas import without_string_lengths
 from sophia.worker.metering import Call, Meter, estimated_prompt_tokens, estimated_tokens
 from sophia.worker.output_stream import OutputStream
+
+_TIERS = frozenset(tier.value for tier in Tier)
 
 Emit = Callable[[str, dict[str, Any]], Awaitable[None]]
 """Takes an event's kind and data."""
@@ -42,6 +49,7 @@ class AttemptContext:
         *,
         spent_before: Usage = Usage(),  # noqa: B008  (frozen)
         check_lease: Callable[[], None] = lambda: None,
+        packing: Packing = INLINE,
     ) -> None:
         self.task = task
         self.attempt = attempt
@@ -49,6 +57,7 @@ class AttemptContext:
         self._models = models
         self._emit = emit
         self._check_lease = check_lease
+        self._packing = packing
         self._meter = Meter(task.budget, clock, spent_before)
         self._offset = 0
         self._showing = asyncio.Lock()
@@ -107,6 +116,48 @@ class AttemptContext:
         if len(answer.vectors) != len(texts):
             raise InvalidResult(f"{card.id} gave {len(answer.vectors)} vectors for {len(texts)} texts")
         return answer
+
+    async def forward(self, request: ForwardRequest) -> ForwardAnswer:
+        self._check_lease()
+        card = discounted(self._named_card(request.body.get("model"), request.kind), request.price_factor)
+        call, body = self._open_forward(card, request)
+        async with self._metered(call):
+            reply = await self._models.forward(card, request.path, body)
+            try:
+                content = await reply.read()
+            finally:
+                await reply.close()
+            if reply.status == 200:
+                call.finished(usage_in(content, request.kind))
+            else:
+                call.refused()
+        return ForwardAnswer(status=reply.status, headers=reply.headers, body=content)
+
+    def _named_card(self, name: Any, kind: str) -> ModelCard:
+        """A model, or the one of the tier that is named in its place."""
+        if name in _TIERS and all(card.id != name for card in self._models.cards()):
+            return self._models.resolve(None, kind=kind, tier=name)
+        return self._models.resolve(name, kind=kind)
+
+    def _open_forward(self, card: ModelCard, request: ForwardRequest) -> tuple[Call, dict[str, Any]]:
+        """A reserved call, and the request as it may be sent: within a budget that caps it, its answer is capped too."""
+        body, budget = request.body, self.task.budget
+        if request.kind == "embedding":
+            return self._meter.open_embedding(card, input_tokens(body)), body
+        wanted, answers = wanted_tokens(body)
+        most = wanted or self._defaults.max_tokens * answers
+        call, allowed = self._meter.open_chat(card, input_tokens(body), most)
+        capped = budget.max_usd is not None or budget.max_tokens is not None
+        if capped and (wanted is None or allowed < wanted):
+            name = "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
+            body = {**body, name: max(1, allowed // answers)}
+        return call, body
+
+    async def fetch(self, ref: ObjectRef) -> bytes:
+        return await self._packing.fetch(ref)
+
+    async def keep(self, body: bytes) -> ObjectRef:
+        return await self._packing.keep(body)
 
     async def _chat(
         self, card: ModelCard, messages: Sequence[dict[str, Any]], params: dict[str, Any], *, show: bool

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from sophia.inference.base import ChatAnswer, EmbeddingAnswer, ModelCard
+from sophia.nouns.objects import ObjectRef
 from sophia.nouns.task import Task
 from sophia.settings.model import Settings
 
@@ -45,6 +46,33 @@ class TaskContext(Protocol):
         """Embed at most ``settings.embedding.batch_texts`` texts."""
 
     def card(self, model: str | None, kind: str) -> ModelCard: ...
+
+    async def forward(self, request: ForwardRequest) -> ForwardAnswer:
+        """A request of OpenAI's API as somebody wrote it, with the provider's answer as it is, error statuses included;
+        metered like every other call."""
+
+    async def fetch(self, ref: ObjectRef) -> bytes:
+        """A stored value."""
+
+    async def keep(self, body: bytes) -> ObjectRef:
+        """Store a value that the result refers to."""
+
+
+class ForwardRequest(msgspec.Struct, frozen=True, kw_only=True):
+    path: str
+    """``/chat/completions`` or ``/embeddings``."""
+    kind: str
+    """Of the model."""
+    body: dict[str, Any]
+    price_factor: float = 1.0
+    """Of the model's prices."""
+
+
+class ForwardAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
 
 
 Handler = Callable[[TaskContext, Any], Awaitable[msgspec.Struct]]

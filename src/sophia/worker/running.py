@@ -76,6 +76,7 @@ class RunningAttempt:
             clock,
             spent_before=lease.spent_before,
             check_lease=self._check_lease,
+            packing=packing,
         )
 
     def stop(self, why: Stop) -> None:

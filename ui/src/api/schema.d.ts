@@ -52,20 +52,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/budgets": {
+    "/v1/batches": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
+        /** List batches, newest first */
+        get: operations["listBatches"];
+        put?: never;
         /**
-         * Your budgets: what is spent, reserved and left, and when each resets
-         * @description As the queue counts them at this moment. They are defined under `tenants` in sophia.yaml.
+         * Make a batch of the requests in a file
+         * @description They are carried out within 24 hours at a lower price, when there is capacity.
          */
-        get: operations["getBudgets"];
+        post: operations["createBatch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/batches/{batch_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One batch */
+        get: operations["getBatch"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/batches/{batch_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a batch
+         * @description What has not begun is stopped; what is done is kept.
+         */
+        post: operations["cancelBatch"];
         delete?: never;
         options?: never;
         head?: never;
@@ -143,6 +181,62 @@ export interface paths {
         put?: never;
         /** Embeddings, as OpenAI's API has them */
         post: operations["createEmbedding"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List files */
+        get: operations["listFiles"];
+        put?: never;
+        /** Upload a file of requests for a batch */
+        post: operations["uploadFile"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/files/{file_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One file */
+        get: operations["getFile"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a file
+         * @description A batch that reads it goes on. Its content goes within two days.
+         */
+        delete: operations["deleteFile"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/files/{file_id}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The content of a file */
+        get: operations["getFileContent"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -540,12 +634,94 @@ export interface components {
             model?: string | null;
             texts: string[];
         };
+        /** BatchErrors */
+        BatchErrors: {
+            data: components["schemas"]["BatchErrorView"][];
+            /** @enum {unknown} */
+            object: "list";
+        };
+        /** BatchErrorView */
+        BatchErrorView: {
+            code: string;
+            /** @description Of the input file, counted from 1. */
+            line: number | null;
+            message: string;
+            param: string | null;
+        };
+        /**
+         * BatchObject
+         * @description OpenAI's batch. Times are seconds since the epoch.
+         */
+        BatchObject: {
+            cancelled_at: number | null;
+            cancelling_at: number | null;
+            completed_at: number | null;
+            completion_window: string;
+            created_at: number;
+            endpoint: string;
+            error_file_id: string | null;
+            errors: components["schemas"]["BatchErrors"] | null;
+            expired_at: number | null;
+            expires_at: number;
+            failed_at: number | null;
+            finalizing_at: number | null;
+            id: string;
+            in_progress_at: number | null;
+            input_file_id: string;
+            metadata: {
+                [key: string]: string;
+            } | null;
+            /** @description The one that all requests name, if there is one. */
+            model: string | null;
+            /** @enum {unknown} */
+            object: "batch";
+            output_file_id: string | null;
+            request_counts: components["schemas"]["RequestCounts"];
+            status: string;
+            usage: components["schemas"]["BatchUsage"];
+            /** @description Sophia's own: why no more of it is queued now, such as a budget that is used up. */
+            waits_for: string | null;
+        };
+        /** BatchObjects */
+        BatchObjects: {
+            data: components["schemas"]["BatchObject"][];
+            first_id: string | null;
+            has_more: boolean;
+            last_id: string | null;
+            /** @enum {unknown} */
+            object: "list";
+        };
+        /** BatchRequest */
+        BatchRequest: {
+            /** @enum {unknown} */
+            completion_window: "24h";
+            /** @enum {unknown} */
+            endpoint: "/v1/chat/completions" | "/v1/embeddings";
+            input_file_id: string;
+            /** @default null */
+            metadata?: {
+                [key: string]: string;
+            } | null;
+            /**
+             * @description Of the files that the batch makes, from their making.
+             * @default null
+             */
+            output_expires_after?: components["schemas"]["ExpiresAfter"] | null;
+        };
         /**
          * BatchSubmission
          * @description All are accepted or none.
          */
         BatchSubmission: {
             tasks: components["schemas"]["Submission"][];
+        };
+        /** BatchUsage */
+        BatchUsage: {
+            input_tokens: number;
+            input_tokens_details: components["schemas"]["InputTokenDetails"];
+            output_tokens: number;
+            output_tokens_details: components["schemas"]["OutputTokenDetails"];
+            total_tokens: number;
         };
         /**
          * Budget
@@ -558,39 +734,6 @@ export interface components {
             max_tokens?: number | null;
             /** @default null */
             max_usd?: number | null;
-        };
-        /** BudgetsView */
-        BudgetsView: {
-            /** Format: date-time */
-            at: string;
-            /** @description Empty: nothing caps what this tenant's tasks spend. */
-            budgets: components["schemas"]["BudgetView"][];
-            /** @description The queue is new or was lost, and what was spent is being read from the ledger: until then no task is accepted. */
-            rebuilding: boolean;
-            /** @description In words, one sentence. */
-            summary: string;
-            tenant: string;
-        };
-        /**
-         * BudgetView
-         * @description One cap on what a tenant's tasks may spend, by the UTC day or month of their admission.
-         */
-        BudgetView: {
-            cap: number;
-            /** @description A task that may cost more than this is refused. */
-            left: number | null;
-            /** @enum {unknown} */
-            name: "tokens_per_day" | "tokens_per_month" | "usd_per_day" | "usd_per_month";
-            /** @description The day or month that is meant: `2026-11-23` or `2026-11`. */
-            period: string;
-            /** @description Held by tasks that wait or run, until each has ended. */
-            reserved: number | null;
-            /** Format: date-time */
-            resets_at: string;
-            /** @description `null`, as the next two: it is being rebuilt. */
-            spent: number | null;
-            /** @enum {unknown} */
-            unit: "tokens" | "usd";
         };
         /**
          * CallLine
@@ -770,6 +913,12 @@ export interface components {
             /** @enum {unknown} */
             topic: "pools" | "queue" | "tasks";
         };
+        /** ExpiresAfter */
+        ExpiresAfter: {
+            /** @enum {unknown} */
+            anchor: "created_at";
+            seconds: number;
+        };
         /**
          * Explanation
          * @description Why a task is where it is.
@@ -787,6 +936,51 @@ export interface components {
             summary: string;
             /** @description What would change it. */
             would_help: string[];
+        };
+        /** FileDeleted */
+        FileDeleted: {
+            deleted: boolean;
+            id: string;
+            /** @enum {unknown} */
+            object: "file";
+        };
+        /** FileObject */
+        FileObject: {
+            bytes: number;
+            /** @description Seconds since the epoch. */
+            created_at: number;
+            expires_at: number | null;
+            filename: string;
+            id: string;
+            /** @enum {unknown} */
+            object: "file";
+            purpose: string;
+            /** @enum {unknown} */
+            status: "processed";
+            /** @default null */
+            status_details?: null;
+        };
+        /** FileObjects */
+        FileObjects: {
+            data: components["schemas"]["FileObject"][];
+            first_id: string | null;
+            has_more: boolean;
+            last_id: string | null;
+            /** @enum {unknown} */
+            object: "list";
+        };
+        /**
+         * FileUpload
+         * @description A form. `expires_after[anchor]` (`created_at`) and `expires_after[seconds]` (3,600 to 2,592,000) may be fields of it too.
+         */
+        FileUpload: {
+            /**
+             * Format: binary
+             * @description JSONL: a request on each line.
+             */
+            file: string;
+            /** @enum {unknown} */
+            purpose: "batch";
         };
         /** GeneratedCode */
         GeneratedCode: {
@@ -814,6 +1008,10 @@ export interface components {
             pool: string;
             /** @description The platform's sophia.yaml, which holds no secret. */
             settings: Record<string, unknown>;
+        };
+        /** InputTokenDetails */
+        InputTokenDetails: {
+            cached_tokens: number;
         };
         /** InstanceView */
         InstanceView: {
@@ -1011,6 +1209,10 @@ export interface components {
         OpenAIProblem: {
             error: components["schemas"]["OpenAIError"];
         };
+        /** OutputTokenDetails */
+        OutputTokenDetails: {
+            reasoning_tokens: number;
+        };
         /** Plan */
         Plan: {
             goal: string;
@@ -1166,6 +1368,12 @@ export interface components {
             all?: boolean;
             /** @default null */
             ids?: string[] | null;
+        };
+        /** RequestCounts */
+        RequestCounts: {
+            completed: number;
+            failed: number;
+            total: number;
         };
         /** ResearchAnswer */
         ResearchAnswer: {
@@ -1554,11 +1762,13 @@ export interface operations {
             };
         };
     };
-    getBudgets: {
+    listBatches: {
         parameters: {
             query?: {
-                /** @description Another tenant's, for operators. */
-                tenant?: string;
+                /** @description The last id of the page before. */
+                after?: string;
+                /** @description At most that many. */
+                limit?: number;
             };
             header?: never;
             path?: never;
@@ -1566,13 +1776,22 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Every cap of the tenant */
+            /** @description A page of batches */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["BudgetsView"];
+                    "application/json": components["schemas"]["BatchObjects"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
                 };
             };
             /** @description Unauthorized */
@@ -1581,7 +1800,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["OpenAIProblem"];
                 };
             };
             /** @description Forbidden */
@@ -1590,16 +1809,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Unprocessable Entity */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["OpenAIProblem"];
                 };
             };
             /** @description Service Unavailable */
@@ -1608,7 +1818,210 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+        };
+    };
+    createBatch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BatchRequest"];
+            };
+        };
+        responses: {
+            /** @description The batch */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchObject"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+        };
+    };
+    getBatch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The batch */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchObject"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+        };
+    };
+    cancelBatch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The batch after that */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchObject"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
                 };
             };
         };
@@ -1907,6 +2320,332 @@ export interface operations {
             };
             /** @description Too Many Requests */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+        };
+    };
+    listFiles: {
+        parameters: {
+            query?: {
+                /** @description The last id of the page before. */
+                after?: string;
+                /** @description At most that many. */
+                limit?: number;
+                /** @description By time of making. */
+                order?: "asc" | "desc";
+                /** @description Only files of this purpose. */
+                purpose?: "batch" | "batch_output";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of files */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FileObjects"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+        };
+    };
+    uploadFile: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["FileUpload"];
+            };
+        };
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FileObject"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+        };
+    };
+    getFile: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                file_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FileObject"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+        };
+    };
+    deleteFile: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                file_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is deleted */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FileDeleted"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+        };
+    };
+    getFileContent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                file_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Its bytes */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+            /** @description Gone */
+            410: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2646,7 +3385,7 @@ export interface operations {
                 /** @description Only tasks submitted before this time. */
                 submitted_before?: string;
                 /** @description Only these task types. */
-                type?: ("long_planning" | "code_generation" | "batch_embedding" | "web_research" | "light")[];
+                type?: ("long_planning" | "code_generation" | "batch_embedding" | "web_research" | "light" | "openai_batch")[];
             };
             header?: never;
             path?: never;

@@ -7,6 +7,7 @@ const TYPE_NAMES: Partial<Record<string, string>> = {
   batch_embedding: 'Embedding',
   web_research: 'Research',
   light: 'Light',
+  openai_batch: 'Batch',
 }
 
 export const TASK_TYPES: readonly TaskType[] = [

@@ -10,7 +10,14 @@ import msgspec
 from sophia.nouns import payload_checks
 from sophia.nouns.task import Task, TaskType
 from sophia.worker.context import Handler
-from sophia.worker.handlers import batch_embedding, code_generation, light, long_planning, web_research
+from sophia.worker.handlers import (
+    batch_embedding,
+    code_generation,
+    light,
+    long_planning,
+    openai_batch,
+    web_research,
+)
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType(
     {
@@ -19,6 +26,7 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
         TaskType.BATCH_EMBEDDING: batch_embedding.run,
         TaskType.WEB_RESEARCH: web_research.run,
         TaskType.LIGHT: light.run,
+        TaskType.OPENAI_BATCH: openai_batch.run,
     }
 )
 
@@ -28,4 +36,4 @@ def decode_payload(task: Task) -> msgspec.Struct:
 
     How many texts one task may have was settled when it was accepted.
     """
-    return payload_checks.decode(task.type, task.payload)
+    return payload_checks.decode(task.type, task.payload, internal=True)

@@ -1,0 +1,106 @@
+"""The operations on files and batches."""
+
+from __future__ import annotations
+
+from sophia.gateway import file_schemas as files
+from sophia.gateway.operation import Answer, Operation, number, text
+
+FILE_OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        id="uploadFile",
+        method="POST",
+        path="/v1/files",
+        tag="openai",
+        summary="Upload a file of requests for a batch",
+        request=files.FileUpload,
+        request_media="multipart/form-data",
+        answers=(Answer(status=200, description="The file", body=files.FileObject),),
+        errors=(400, 408, 413),
+    ),
+    Operation(
+        id="listFiles",
+        method="GET",
+        path="/v1/files",
+        tag="openai",
+        summary="List files",
+        answers=(Answer(status=200, description="A page of files", body=files.FileObjects),),
+        errors=(400,),
+        params=(
+            text("purpose", "Only files of this purpose.", enum=["batch", "batch_output"]),
+            text("order", "By time of making.", enum=["asc", "desc"], default="desc"),
+            number("limit", "At most that many.", 10_000, 10_000),
+            text("after", "The last id of the page before.", pattern="^file-[0-9a-f]{32}$"),
+        ),
+    ),
+    Operation(
+        id="getFile",
+        method="GET",
+        path="/v1/files/{file_id}",
+        tag="openai",
+        summary="One file",
+        answers=(Answer(status=200, description="The file", body=files.FileObject),),
+        errors=(404,),
+    ),
+    Operation(
+        id="deleteFile",
+        method="DELETE",
+        path="/v1/files/{file_id}",
+        tag="openai",
+        summary="Delete a file",
+        description="A batch that reads it goes on. Its content goes within two days.",
+        answers=(Answer(status=200, description="It is deleted", body=files.FileDeleted),),
+        errors=(404,),
+    ),
+    Operation(
+        id="getFileContent",
+        method="GET",
+        path="/v1/files/{file_id}/content",
+        tag="openai",
+        summary="The content of a file",
+        answers=(Answer(status=200, description="Its bytes", media="application/octet-stream"),),
+        errors=(404, 410),
+    ),
+    Operation(
+        id="createBatch",
+        method="POST",
+        path="/v1/batches",
+        tag="openai",
+        summary="Make a batch of the requests in a file",
+        description="They are carried out within 24 hours at a lower price, when there is capacity.",
+        request=files.BatchRequest,
+        answers=(Answer(status=200, description="The batch", body=files.BatchObject),),
+        errors=(400, 404, 413),
+    ),
+    Operation(
+        id="listBatches",
+        method="GET",
+        path="/v1/batches",
+        tag="openai",
+        summary="List batches, newest first",
+        answers=(Answer(status=200, description="A page of batches", body=files.BatchObjects),),
+        errors=(400,),
+        params=(
+            number("limit", "At most that many.", 100, 20),
+            text("after", "The last id of the page before.", pattern="^batch_[0-9a-f]{32}$"),
+        ),
+    ),
+    Operation(
+        id="getBatch",
+        method="GET",
+        path="/v1/batches/{batch_id}",
+        tag="openai",
+        summary="One batch",
+        answers=(Answer(status=200, description="The batch", body=files.BatchObject),),
+        errors=(404,),
+    ),
+    Operation(
+        id="cancelBatch",
+        method="POST",
+        path="/v1/batches/{batch_id}/cancel",
+        tag="openai",
+        summary="Cancel a batch",
+        description="What has not begun is stopped; what is done is kept.",
+        answers=(Answer(status=200, description="The batch after that", body=files.BatchObject),),
+        errors=(404, 409),
+    ),
+)
