@@ -231,7 +231,7 @@ OPERATIONS: tuple[Operation, ...] = (
         description="As the queue counts them at this moment. They are defined under `tenants` in sophia.yaml.",
         answers=(Answer(status=200, description="Every cap of the tenant", body=api.BudgetsView),),
         errors=(403, 422),
-        params=(_text("tenant", "Another tenant's, for operators."),),
+        params=(text("tenant", "Another tenant's, for operators."),),
     ),
     Operation(
         id="createChatCompletion",

@@ -110,6 +110,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Your budgets: what is spent, reserved and left, and when each resets
+         * @description As the queue counts them at this moment. They are defined under `tenants` in sophia.yaml.
+         */
+        get: operations["getBudgets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/chat/completions": {
         parameters: {
             query?: never;
@@ -734,6 +754,39 @@ export interface components {
             max_tokens?: number | null;
             /** @default null */
             max_usd?: number | null;
+        };
+        /** BudgetsView */
+        BudgetsView: {
+            /** Format: date-time */
+            at: string;
+            /** @description Empty: nothing caps what this tenant's tasks spend. */
+            budgets: components["schemas"]["BudgetView"][];
+            /** @description The queue is new or was lost, and what was spent is being read from the ledger: until then no task is accepted. */
+            rebuilding: boolean;
+            /** @description In words, one sentence. */
+            summary: string;
+            tenant: string;
+        };
+        /**
+         * BudgetView
+         * @description One cap on what a tenant's tasks may spend, by the UTC day or month of their admission.
+         */
+        BudgetView: {
+            cap: number;
+            /** @description A task that may cost more than this is refused. */
+            left: number | null;
+            /** @enum {unknown} */
+            name: "tokens_per_day" | "tokens_per_month" | "usd_per_day" | "usd_per_month";
+            /** @description The day or month that is meant: `2026-11-23` or `2026-11`. */
+            period: string;
+            /** @description Held by tasks that wait or run, until each has ended. */
+            reserved: number | null;
+            /** Format: date-time */
+            resets_at: string;
+            /** @description `null`, as the next two: it is being rebuilt. */
+            spent: number | null;
+            /** @enum {unknown} */
+            unit: "tokens" | "usd";
         };
         /**
          * CallLine
@@ -2022,6 +2075,65 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["OpenAIProblem"];
+                };
+            };
+        };
+    };
+    getBudgets: {
+        parameters: {
+            query?: {
+                /** @description Another tenant's, for operators. */
+                tenant?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Every cap of the tenant */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BudgetsView"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
