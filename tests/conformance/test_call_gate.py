@@ -12,7 +12,20 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from sophia.access.base import Ask, Grant, KeyLimits, OverRate, Scope, VirtualKey, account_of_key
+from sophia.access.base import (
+    Ask,
+    CacheAsk,
+    CallGate,
+    Entry,
+    Grant,
+    Hit,
+    KeyLimits,
+    OverRate,
+    Scope,
+    UnderWay,
+    VirtualKey,
+    account_of_key,
+)
 from sophia.access.flush import UsageFlush
 from sophia.access.ledger_gate import LedgerCallGate
 from sophia.access.redis import RedisCallGate, RedisCallUpkeep
@@ -79,6 +92,12 @@ async def gates(client: Client, count: int = 1) -> AsyncIterator[list[RedisCallG
             await gate.close()
 
 
+async def grant(gate: CallGate, wanted: Ask) -> Grant:
+    opened = await gate.open(wanted)
+    assert isinstance(opened, Grant)
+    return opened
+
+
 async def outcomes(calls: Iterable[Any]) -> tuple[list[Grant], list[SophiaError]]:
     answers = await asyncio.gather(*calls, return_exceptions=True)
     refused = [answer for answer in answers if isinstance(answer, SophiaError)]
@@ -104,16 +123,16 @@ async def test_a_thousand_calls_at_once_through_two_gateways_spend_what_the_budg
         assert refused[0].field == "tenants.acme.budget.usd_per_day"
         assert refused[0].retry_after_s
         assert await account(redis_client) == {"rusd": 100_000, "rtok": 10_000}
-        for n, grant in enumerate(granted):
-            owner = next(gate for gate in pair if grant.id.startswith(gate._name))
-            owner.settle(grant, used() if n % 2 else used(0, 0, 0))
+        for n, one in enumerate(granted):
+            owner = next(gate for gate in pair if one.id.startswith(gate._name))
+            owner.settle(one, used() if n % 2 else used(0, 0, 0))
         for gate in pair:
             assert await gate.settled(10)
         assert await account(redis_client) == {"usd": 50_000, "tok": 5_000}
         granted, _ = await outcomes(pair[0].open(ask(budget=budget)) for _ in range(100))
         assert len(granted) == 50
-        for grant in granted:
-            pair[0].settle(grant, used())
+        for one in granted:
+            pair[0].settle(one, used())
 
 
 async def test_calls_and_tasks_share_the_tenants_account(redis_client: Client) -> None:
@@ -126,10 +145,10 @@ async def test_calls_and_tasks_share_the_tenants_account(redis_client: Client) -
         await gate.open(ask(budget=budget))
     await upkeep.fill_accounts("t", [Spent(tenant="acme", period=day, nano_usd=1_000, tokens=5)])
     assert await upkeep.open_accounts("t")
-    grant = await gate.open(ask(budget=budget))
+    held = await grant(gate, ask(budget=budget))
     with pytest.raises(BudgetExceeded):
         await gate.open(ask(budget=budget, nano_usd=1))
-    gate.settle(grant, used(500))
+    gate.settle(held, used(500))
     await gate.settled(5)
     assert await account(redis_client) == {"usd": 1_500, "tok": 105}
     await gate.close()
@@ -139,11 +158,11 @@ async def test_a_keys_own_budget_counts_beside_the_tenants(redis_client: Client)
     own = KeyLimits(budget=TenantBudget(tokens_per_month=150))
     tenants = TenantBudget(tokens_per_day=1_000)
     async with gates(redis_client) as (gate,):
-        grant = await gate.open(ask(limits=own, budget=tenants))
+        held = await grant(gate, ask(limits=own, budget=tenants))
         with pytest.raises(BudgetExceeded, match="tokens_per_month of key k1"):
             await gate.open(ask(limits=own, budget=tenants))
-        other = await gate.open(ask(key="k2", limits=own, budget=tenants))
-        gate.settle(grant, used(1, 5, 5))
+        other = await grant(gate, ask(key="k2", limits=own, budget=tenants))
+        gate.settle(held, used(1, 5, 5))
         gate.settle(other, used(1, 5, 5))
         await gate.settled(5)
         assert await account(redis_client) == {"usd": 2, "tok": 20}
@@ -155,15 +174,15 @@ async def test_rates_of_requests_and_tokens_with_burst(redis_client: Client) -> 
         limits = KeyLimits(requests_per_minute=1, burst=20)
         granted, refused = await outcomes(pair[n % 2].open(ask(limits=limits)) for n in range(50))
         assert len(granted) == 20
-        assert min(grant.rates[0].remaining for grant in granted) == 0
+        assert min(one.rates[0].remaining for one in granted) == 0
         assert all(isinstance(error, OverRate) and 0 < (error.retry_after_s or 0) <= 60 for error in refused)
         by_tokens = KeyLimits(tokens_per_minute=1_000, token_burst=1_000)
         granted, refused = await outcomes(pair[0].open(ask(key="k2", limits=by_tokens)) for _ in range(20))
         assert len(granted) == 10
         assert granted[-1].rates[0].kind == "tokens"
         # What was estimated too high comes back.
-        for grant in granted:
-            pair[0].settle(grant, used(1, 10, 0))
+        for one in granted:
+            pair[0].settle(one, used(1, 10, 0))
         await pair[0].settled(5)
         granted, _ = await outcomes(pair[0].open(ask(key="k2", limits=by_tokens)) for _ in range(20))
         assert len(granted) == 9
@@ -190,8 +209,8 @@ async def test_usage_reaches_the_ledger_once(redis_client: Client, ledger: SqlLe
     day = day_of(CLOCK.now_ms())
     async with gates(redis_client) as (gate,):
         for key in ("k1", "k1", "k2"):
-            gate.settle(await gate.open(ask(key=key)), used())
-        gate.settle(await gate.open(ask(key="k2")), used(5, 1, 1), provider="other")
+            gate.settle(await grant(gate, ask(key=key)), used())
+        gate.settle(await grant(gate, ask(key="k2")), used(5, 1, 1), provider="other")
         await gate.settled(5)
         upkeep = RedisCallUpkeep(redis_client, 1)
         # Whoever takes the batch may die at any point: it is given again until it is said to be recorded.
@@ -218,11 +237,11 @@ async def test_calls_of_a_gateway_that_died_are_charged_what_was_known(redis_cli
     upkeep = RedisCallUpkeep(redis_client, 1)
     flush = UsageFlush(upkeep, ledger.calls, CLOCK)
     async with gates(redis_client, 2) as (dying, living):
-        begun = await dying.open(ask(budget=budget))
-        streaming = await dying.open(ask(budget=budget))
+        begun = await grant(dying, ask(budget=budget))
+        streaming = await grant(dying, ask(budget=budget))
         dying.progress(streaming, used(400, 10, 30))
         await dying.beat()
-        other = await living.open(ask(budget=budget))
+        other = await grant(living, ask(budget=budget))
         assert (await upkeep.upkeep(10))[1] is not None
         await let_lease_end(redis_client, dying)
         while (await flush.flush()) < 1:
@@ -251,8 +270,8 @@ async def test_a_server_that_is_gone_for_a_while_loses_no_count(own_redis: Redis
         with pytest.raises(Unavailable) as caught:
             await gate.open(ask(budget=budget))
         assert caught.value.retry_after_s
-        for grant in running:
-            gate.settle(grant, used(7, 1, 1))
+        for one in running:
+            gate.settle(one, used(7, 1, 1))
         assert not await gate.settled(0.5)
         await own_redis.start()
         assert await gate.settled(20)
@@ -284,7 +303,7 @@ async def test_budgets_of_keys_and_calls_are_known_again_after_the_queue_was_los
     upkeep = RedisUpkeep(redis_client, redis_client, options)
     async with gates(redis_client) as (gate,):
         for name in ("k1", "k2"):
-            gate.settle(await gate.open(ask(key=name, limits=own, budget=budgets["acme"])), used())
+            gate.settle(await grant(gate, ask(key=name, limits=own, budget=budgets["acme"])), used())
         await gate.settled(5)
         await flush.flush()
         await redis_client.line.call("FLUSHALL")
@@ -308,12 +327,88 @@ async def test_without_redis_calls_are_counted_and_what_cannot_be_held_to_is_ref
     limits = KeyLimits(requests_per_minute=1, burst=3)
     granted, refused = await outcomes(gate.open(ask(limits=limits)) for _ in range(9))
     assert (len(granted), len(refused)) == (3, 6)
-    for grant in granted:
-        gate.settle(grant, used())
+    for one in granted:
+        gate.settle(one, used())
     assert await gate.settled(20)
     await gate.close()
     (row,) = await ledger.calls.calls(None, day, day)
     assert (row.requests, row.cost_nano_usd) == (3, 3_000)
+
+
+def cached(*keys: str, lead_s: float = 30.0, oldest_ms: int = 0) -> CacheAsk:
+    many = len(keys)
+    return CacheAsk(
+        keys=tuple(f"acme:{key}" for key in keys),
+        tokens=(100,) * many,
+        nano_usd=(1_000,) * many,
+        flight="+".join(keys),
+        lead_s=lead_s,
+        oldest_ms=oldest_ms,
+    )
+
+
+async def test_of_the_same_request_at_once_one_is_made_and_the_others_get_its_answer(redis_client: Client) -> None:
+    budget = TenantBudget(tokens_per_day=100)
+    async with gates(redis_client, 2) as pair:
+        same = ask(budget=budget, cache=cached("a"))
+        opened = [await pair[n % 2].open(same) for n in range(4)]
+        (leading,) = (one for one in opened if isinstance(one, Grant))
+        assert sum(isinstance(one, UnderWay) and 0 < one.at_most_s <= 30 for one in opened) == 3
+        pair[0].settle(leading, used(), entries=[Entry("acme:a", b"\x00answer", 60.0)])
+        assert await pair[0].settled(5)
+        # What it spent leaves no room for another call, but this one needs none.
+        hit = await pair[1].open(same)
+        assert isinstance(hit, Hit)
+        assert hit.cached == (b"\x00answer",)
+        pair[1].count_hit(hit, 1_000)
+        with pytest.raises(BudgetExceeded):
+            await pair[1].open(ask(budget=budget, cache=cached("b")))
+        assert await pair[1].settled(5)
+        assert await account(redis_client) == {"usd": 1_000, "tok": 100}
+        too_old = ask(cache=cached("a", oldest_ms=CLOCK.now_ms() + 60_000))
+        assert isinstance(await pair[1].open(too_old), Grant)
+
+
+async def test_a_leader_that_fails_or_dies_lets_the_next_one_lead(redis_client: Client) -> None:
+    async with gates(redis_client, 2) as (first, second):
+        failing = await grant(first, ask(cache=cached("a")))
+        assert isinstance(await second.open(ask(cache=cached("a"))), UnderWay)
+        first.settle(failing, used(0, 0, 0))
+        assert await first.settled(5)
+        await grant(second, ask(cache=cached("a", lead_s=0.2)))
+        # That one is never heard of again.
+
+        async def leads() -> bool:
+            return isinstance(await first.open(ask(cache=cached("a"))), Grant)
+
+        await eventually(leads, timeout_s=5)
+
+
+async def test_only_the_parts_that_are_not_there_are_reserved(redis_client: Client) -> None:
+    budget = TenantBudget(usd_per_day=1.0)
+    async with gates(redis_client) as (gate,):
+        begun = await grant(gate, ask(budget=budget, cache=cached("a", "b")))
+        assert (begun.tokens, begun.nano_usd, begun.cached) == (200, 2_000, (None, None))
+        gate.settle(begun, used(0, 0, 0), entries=[Entry("acme:b", b"B", 60.0)])
+        assert await gate.settled(5)
+        part = await grant(gate, ask(budget=budget, cache=cached("a", "b", "c")))
+        assert (part.tokens, part.nano_usd, part.cached) == (200, 2_000, (None, b"B", None))
+        gate.settle(part, used(0, 0, 0))
+        assert await gate.settled(5)
+        assert await account(redis_client) == {}
+
+
+async def test_the_cache_keeps_within_its_bytes(redis_client: Client) -> None:
+    gate = RedisCallGate(redis_client, 1, CLOCK, cache_bytes=10_000)
+    for number in range(40):
+        held = await grant(gate, ask(cache=cached(f"k{number}")))
+        entries = [Entry(f"acme:k{number}", b"x" * 1_000, 60.0 + number), Entry("acme:huge", b"x" * 20_000, 60.0)]
+        gate.settle(held, used(), entries=entries)
+        assert await gate.settled(5)
+    kept = [n for n in range(40) if isinstance(await gate.open(ask(cache=cached(f"k{n}"))), Hit)]
+    assert kept == list(range(32, 40))
+    assert int(await redis_client.line.call("GET", "sophia:{0}:cached:bytes")) <= 10_000
+    await gate.close()
 
 
 async def let_lease_end(client: Client, gate: RedisCallGate) -> None:

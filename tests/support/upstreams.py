@@ -27,6 +27,8 @@ class Upstream:
         self.chunks: list[bytes] = []
         self.drop_after_chunks = False
         """Close the connection instead of falling silent."""
+        self.end_after_chunks = False
+        """End the answer as it should be."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.bodies.append(await request.json())
@@ -38,6 +40,8 @@ class Upstream:
                 await response.prepare(request)
                 for chunk in self.chunks:
                     await response.write(chunk)
+                if self.end_after_chunks:
+                    return response
                 if self.drop_after_chunks and request.transport is not None:
                     request.transport.abort()
             await asyncio.Event().wait()
@@ -48,8 +52,8 @@ class Upstream:
 
 
 @asynccontextmanager
-async def upstream() -> AsyncIterator[Upstream]:
-    played = Upstream()
+async def upstream(played: Upstream | None = None) -> AsyncIterator[Upstream]:
+    played = played or Upstream()
     app = web.Application()
     app.router.add_post("/v1/{path:.*}", played.handle)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)

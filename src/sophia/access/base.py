@@ -66,6 +66,29 @@ class KeyStore(Protocol):
         """The key after that (revoking again changes nothing), or ``None`` when the tenant has no such key."""
 
 
+class CacheAsk(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a call may be answered from the cache: an answer, or several parts of one. Keys carry their tenant."""
+
+    keys: tuple[str, ...]
+    tokens: tuple[int, ...]
+    nano_usd: tuple[int, ...]
+    """Of each part, when it is not there."""
+    flight: str
+    """Names the request: of several that are the same and miss at the same time, one is made."""
+    lead_s: float
+    """How long others wait for that one at most; 0: neither lead nor wait."""
+    oldest_ms: int = 0
+    """What was stored before is too old."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What is to be kept in the cache."""
+
+    key: str
+    value: bytes
+    ttl_s: float
+
+
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """A call that wants to be made: whose it is, and the most it may use. Tokens are estimates, money is nano-dollars."""
 
@@ -83,6 +106,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     limits: KeyLimits
     budget: TenantBudget
     """The tenant's."""
+    cache: CacheAsk | None = None
 
     @property
     def tokens(self) -> int:
@@ -129,6 +153,22 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int
     """What is reserved."""
     rates: tuple[Rate, ...] = ()
+    cached: tuple[bytes | None, ...] = ()
+    """The parts that are there; only the others are reserved for."""
+
+
+class Hit(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it is in the cache. Nothing is reserved."""
+
+    ask: Ask
+    cached: tuple[bytes, ...]
+    rates: tuple[Rate, ...] = ()
+
+
+class UnderWay(msgspec.Struct, frozen=True):
+    """The same request is being made: ask again soon."""
+
+    at_most_s: float
 
 
 class CallGate(Protocol):
@@ -138,15 +178,26 @@ class CallGate(Protocol):
     cost when it is settled, exactly once. Calls whose gateway died are settled by ``CallUpkeep``.
     """
 
-    async def open(self, ask: Ask) -> Grant:
+    async def open(self, ask: Ask) -> Grant | Hit | UnderWay:
         """Raises ``OverRate``, ``BudgetExceeded``, or ``Unavailable`` (nothing is admitted that cannot be counted)."""
 
     def progress(self, grant: Grant, usage: Usage) -> None:
         """What a call has used so far: that is charged should this process die."""
 
-    def settle(self, grant: Grant, usage: Usage, *, provider: str | None = None) -> None:
+    def settle(
+        self,
+        grant: Grant,
+        usage: Usage,
+        *,
+        provider: str | None = None,
+        entries: Sequence[Entry] = (),
+        saved_nano_usd: int = 0,
+    ) -> None:
         """End a call. Done in the background, and tried again until it is done. ``provider``: who served it, when that is
-        not who was asked."""
+        not who was asked. ``entries`` are kept before those who wait for the same are let go; that is not tried again."""
+
+    def count_hit(self, hit: Hit, saved_nano_usd: int) -> None:
+        """A call that the cache has answered."""
 
     async def settled(self, timeout_s: float) -> bool:
         """Whether all that was to be settled is, within that time."""

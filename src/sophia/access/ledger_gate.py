@@ -6,8 +6,9 @@ import asyncio
 import logging
 import secrets
 from collections import Counter
+from collections.abc import Sequence
 
-from sophia.access.base import Ask, CallBatch, CallLedger, CallRow, Grant, OverRate, Rate
+from sophia.access.base import Ask, CallBatch, CallLedger, CallRow, Entry, Grant, Hit, OverRate, Rate
 from sophia.cancel import cancel_all
 from sophia.nouns.clock import Clock
 from sophia.nouns.errors import SophiaError, Unavailable
@@ -70,7 +71,18 @@ class LedgerCallGate:
     def progress(self, grant: Grant, usage: Usage) -> None:
         """Nothing would survive this process."""
 
-    def settle(self, grant: Grant, usage: Usage, *, provider: str | None = None) -> None:
+    def count_hit(self, hit: Hit, saved_nano_usd: int) -> None:
+        """There is no cache here."""
+
+    def settle(
+        self,
+        grant: Grant,
+        usage: Usage,
+        *,
+        provider: str | None = None,
+        entries: Sequence[Entry] = (),
+        saved_nano_usd: int = 0,
+    ) -> None:
         ask = grant.ask
         if ask.limits.tokens_per_minute is not None:
             self._take(ask.key, "tokens", ask.limits.tokens_per_minute, usage.total_tokens - grant.tokens)

@@ -125,7 +125,8 @@ async def call_gate(loaded: Loaded, backbone: Backbone, ledger: SqlLedger) -> As
     clock = SystemClock()
     gate: CallGate
     if backbone.redis is not None:
-        gate = RedisCallGate(backbone.redis, loaded.settings.redis.partitions, clock)
+        settings = loaded.settings
+        gate = RedisCallGate(backbone.redis, settings.redis.partitions, clock, cache_bytes=settings.caches.max_bytes)
     else:
         gate = LedgerCallGate(ledger.calls, clock)
         for name, tenant in loaded.settings.tenants.items():

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from sophia.access import estimate
-from sophia.access.base import Ask
+from sophia.access.base import Ask, Grant
 from sophia.gateway.deps import Call
 from sophia.gateway.openai_schemas import TokenUsage
 from sophia.inference.base import ModelCard
@@ -56,10 +56,11 @@ def _ask(call: Call, card: ModelCard, read: int, written: int) -> Ask:
 class Meter:
     """Knows what a call has used at any moment: what its provider reported, else what was sent and what has come."""
 
-    def __init__(self, card: ModelCard, ask: Ask) -> None:
+    def __init__(self, card: ModelCard, ask: Ask, grant: Grant) -> None:
         self._card = card
-        self._ask = ask
         self._embeds = card.kind == "embedding"
+        # Of texts, only those that the cache does not know are sent.
+        self._sends = grant.tokens if self._embeds else ask.input_tokens
         self._reported: TokenUsage | None = None
         self.sent = False
         """The provider has it: it may cost something."""
@@ -89,7 +90,7 @@ class Meter:
         if self._reported is not None:
             read, written = self._reported.prompt_tokens, self._reported.completion_tokens
         elif self.sent:
-            read, written = self._ask.input_tokens, self.pieces
+            read, written = self._sends, self.pieces
         else:
             return Usage()
         if self._embeds:

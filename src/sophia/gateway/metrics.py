@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from sophia.nouns.usage import Usage
+from sophia.nouns.usage import NANO_USD_PER_USD, Usage
 
 # From a cached answer to a long streamed one.
 _BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -31,6 +31,24 @@ class GatewayMetrics:
             ("model",),
             registry=registry,
         )
+
+        self.cache_requests = Counter(
+            "cache_requests_total",
+            "Requests that could have been answered from a cache: hit, shared (after waiting for the same), miss.",
+            ("cache", "result"),
+            registry=registry,
+        )
+        self.cache_saved = Counter(
+            "cache_saved_usd_total",
+            "What answers from a cache would have cost.",
+            ("cache",),
+            registry=registry,
+        )
+
+    def cached(self, cache: str, result: str, saved_nano_usd: int) -> None:
+        self.cache_requests.labels(cache, result).inc()
+        if saved_nano_usd:
+            self.cache_saved.labels(cache).inc(saved_nano_usd / NANO_USD_PER_USD)
 
     def used(self, model: str, usage: Usage) -> None:
         if usage.embedding_tokens:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sophia.access.base import Ask, Grant
+from sophia.access.base import Ask, Entry, Grant, Hit, UnderWay
 from sophia.access.estimate import BYTES_PER_TOKEN
 from sophia.gateway.body import decode, misfit, read_body
+from sophia.gateway.caching import HEADER, CachePlan, Kept, read_kept
 from sophia.gateway.deps import Call
 from sophia.gateway.errors import UnknownModel, openai_error, rate_headers
 from sophia.gateway.metering import Meter
@@ -23,6 +26,9 @@ from sophia.nouns.task import Tier
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+FOLLOW_S = 0.25
+"""The longest pause between two looks at a request that is waited for."""
+_OF_STREAMS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 TELL_EVERY = 16
 """Streamed events between two looks at what was used."""
 MESSAGE_CHARACTERS = 500
@@ -57,10 +63,18 @@ def resolve(call: Call, name: str, kind: str) -> ModelCard:
 
 class Forwarded(Response):
     """The upstream's answer, admitted and metered: bytes pass as they come, and when the client goes away the upstream is
-    told at once. ``bounded``: the request itself says how long its answer may get."""
+    told at once. ``bounded``: the request itself says how long its answer may get. ``plan``: where it is to be kept."""
 
     def __init__(
-        self, call: Call, card: ModelCard, path: str, document: dict[str, Any], ask: Ask, *, bounded: bool = True
+        self,
+        call: Call,
+        card: ModelCard,
+        path: str,
+        document: dict[str, Any],
+        ask: Ask,
+        *,
+        bounded: bool = True,
+        plan: CachePlan | None = None,
     ) -> None:
         super().__init__()
         self._call = call
@@ -68,6 +82,9 @@ class Forwarded(Response):
         self._card = card
         self._path = path
         self._ask = ask
+        self._plan = plan
+        self._entries: list[Entry] = []
+        self._saved = 0
         self._hides_usage = False
         self._document = self._prepared(document, bounded)
 
@@ -87,27 +104,68 @@ class Forwarded(Response):
         await while_connected(receive, self._admitted(send))
 
     async def _admitted(self, send: Send) -> None:
-        grant = await self._gate.open(self._ask)
-        meter = Meter(self._card, self._ask)
+        opened, waited = await self._open()
+        if isinstance(opened, Hit):
+            await self._replay(send, opened, "shared" if waited else "hit")
+            return
+        meter = Meter(self._card, self._ask, opened)
         try:
-            await self._relay(send, grant, meter)
+            await self._relay(send, opened, meter)
         finally:
             usage = meter.usage
-            self._gate.settle(grant, usage)
+            self._gate.settle(opened, usage, entries=self._entries, saved_nano_usd=self._saved)
             self._call.context.metrics.used(self._card.id, usage)
 
-    async def _relay(self, send: Send, grant: Grant, meter: Meter) -> None:
+    async def _open(self) -> tuple[Grant | Hit, bool]:
+        """What the gate gives, and whether another request that is the same was waited for. After ``caches.wait_s`` it is
+        made for itself: whoever leads may have died, or be slow."""
+        clock, ask = self._call.deps.clock, self._ask
+        until_s, pause_s, waited = clock.monotonic_s() + self._call.settings.caches.wait_s, 0.01, False
+        while True:
+            opened = await self._gate.open(ask)
+            if not isinstance(opened, UnderWay):
+                return opened, waited
+            waited = True
+            if clock.monotonic_s() > until_s and ask.cache is not None:
+                ask = self._ask = replace(ask, cache=replace(ask.cache, lead_s=0))
+            else:
+                await asyncio.sleep(min(pause_s, opened.at_most_s))
+                pause_s = min(pause_s * 1.5, FOLLOW_S)
+
+    async def _replay(self, send: Send, hit: Hit, state: str) -> None:
+        """The answer as it was given, piece by piece."""
+        kept = read_kept(hit.cached[0])
+        self._gate.count_hit(hit, kept.nano_usd)
+        self._call.context.metrics.cached("chat", state, kept.nano_usd)
+        headers = {**rate_headers(hit.rates), "Content-Type": kept.kind, HEADER: state}
+        if len(kept.pieces) == 1 and not kept.kind.startswith("text/event-stream"):
+            headers["Content-Length"] = str(len(kept.pieces[0]))
+            await send_start(send, 200, headers)
+            await send({"type": "http.response.body", "body": kept.pieces[0], "more_body": False})
+            return
+        await send_start(send, 200, headers | _OF_STREAMS)
+        for piece in kept.pieces:
+            await send_chunk(send, piece)
+        await send_end(send)
+
+    async def _forward(self, document: Mapping[str, Any], meter: Meter) -> Reply:
         meter.sent = True
         try:
-            reply = await self._call.deps.models.forward(self._card, self._path, self._document)
+            return await self._call.deps.models.forward(self._card, self._path, document)
         except SophiaError:
             meter.refused()
             raise
+
+    async def _relay(self, send: Send, grant: Grant, meter: Meter) -> None:
+        reply = await self._forward(self._document, meter)
         try:
             if reply.status >= 400:
                 meter.refused()
                 raise refusal(self._card.provider, reply.status, reply.headers, await reply.read())
             headers = rate_headers(grant.rates)
+            if self._plan is not None:
+                headers[HEADER] = "miss"
+                self._call.context.metrics.cached("chat", "miss", 0)
             headers["Content-Type"] = reply.headers.get("content-type", "application/json")
             if headers["Content-Type"].startswith("text/event-stream"):
                 await self._stream(reply, headers, send, grant, meter)
@@ -120,21 +178,27 @@ class Forwarded(Response):
         body = await reply.read()
         if not meter.report(body):
             meter.pieces = min(self._ask.output_tokens, len(body) // BYTES_PER_TOKEN)
+        self._keep(headers["Content-Type"], [body] if reply.status == 200 else [], meter)
         headers["Content-Length"] = str(len(body))
         await send_start(send, reply.status, headers)
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _stream(self, reply: Reply, headers: dict[str, str], send: Send, grant: Grant, meter: Meter) -> None:
-        headers |= {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        headers |= _OF_STREAMS
         await send_start(send, reply.status, headers)
         ask = self._ask
         tap = Tap(meter, hide_usage=self._hides_usage, most_pieces=ask.output_tokens if ask.capped else None)
-        told = 0
+        told, size = 0, 0
+        pieces: list[bytes] = []
+        most = self._plan.max_bytes if self._plan is not None else -1
         try:
             async for chunk in reply.chunks():
                 block = tap.feed(chunk)
                 if block:
                     await send_chunk(send, block)
+                    if size <= most:
+                        size += len(block)
+                        pieces.append(block)
                 if meter.pieces - told >= TELL_EVERY:
                     told = meter.pieces
                     self._gate.progress(grant, meter.usage)
@@ -144,11 +208,21 @@ class Forwarded(Response):
             else:
                 if rest := tap.end():
                     await send_chunk(send, rest)
+                elif size <= most and pieces and b"[DONE]" in pieces[-1]:
+                    self._keep(headers["Content-Type"], pieces, meter)
         except SophiaError as error:
             # The status has gone out already: clients take an `error` in the stream for the failure it is.
             body = msgspec.json.encode(openai_error(error)[1])
             await send_chunk(send, b"data: " + body + b"\n\n")
         await send_end(send)
+
+    def _keep(self, kind: str, pieces: list[bytes], meter: Meter) -> None:
+        """Only what is complete."""
+        if self._plan is None or not pieces:
+            return
+        entry = self._plan.entry(Kept(kind, meter.usage.cost_nano_usd, pieces))
+        if entry is not None:
+            self._entries.append(entry)
 
     def _cut(self, tap: Tap) -> bytes:
         notice = (

@@ -98,3 +98,14 @@ class CacheSettings(Section, frozen=True, kw_only=True):
     embeddings_ttl_s: Positive
     search_ttl_s: Positive
     inference_ttl_s: Positive
+    """Answers to model calls that are kept in Redis, for each tenant apart."""
+
+    chat: Annotated[str, msgspec.Meta(pattern="^(off|explicit|deterministic)$")]
+    """Which chat answers are kept: those of requests with ``Cache-Control: max-age`` (``explicit``), and of those with a
+    temperature of 0 or a seed too (``deterministic``)."""
+    embeddings: bool
+    max_bytes: CountFrom1
+    """Of all tenants together."""
+    max_entry_bytes: CountFrom1
+    wait_s: Positive
+    """How long a request waits for another one that is the same."""

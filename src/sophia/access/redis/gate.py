@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from sophia.access.base import Ask, Grant
+from sophia.access.base import Ask, Entry, Grant, Hit, UnderWay
 from sophia.access.redis.scripts import BEAT_S, LEASE_S, partition_prefixes, prefix_of, script
 from sophia.access.redis.words import Settlement, pack_ask, pack_settlement, rates_of, refusal
 from sophia.cancel import cancel_all
@@ -25,8 +25,14 @@ log = logging.getLogger(__name__)
 
 MAX_BATCH = 128
 RETRY_AFTER_S = 2.0
+STAMP = 13
+"""Characters of the time that a cached answer begins with."""
 _BACKOFF_MAX_S = 1.0
+CACHE_BYTES = 64 * 1024 * 1024
 _DAY_MS = 86_400_000
+
+
+Opened = Grant | Hit | UnderWay
 
 
 class _Opening:
@@ -34,7 +40,7 @@ class _Opening:
 
     __slots__ = ("ask", "day", "future", "id")
 
-    def __init__(self, call_id: str, ask: Ask, day: str, future: asyncio.Future[Grant]) -> None:
+    def __init__(self, call_id: str, ask: Ask, day: str, future: asyncio.Future[Opened]) -> None:
         self.id, self.ask, self.day, self.future = call_id, ask, day, future
 
 
@@ -42,8 +48,10 @@ class RedisCallGate:
     """Owns no connection. ``close`` waits a little for what is still to be settled; what is not by then is settled by
     upkeep, with what was known of it."""
 
-    def __init__(self, client: Redis, partitions: int, clock: Clock) -> None:
+    def __init__(self, client: Redis, partitions: int, clock: Clock, *, cache_bytes: int = CACHE_BYTES) -> None:
         self._clock = clock
+        self._cache_bytes = cache_bytes // partitions
+        self._store = script(client, "store")
         self._prefixes = partition_prefixes(partitions)
         self._open, self._settle, self._beat = (script(client, name) for name in ("open", "settle", "beat"))
         # Unlike any other gateway's, and unlike this one's before a restart.
@@ -59,10 +67,10 @@ class RedisCallGate:
         self._all_settled.set()
         self._unsettled = 0
 
-    async def open(self, ask: Ask) -> Grant:
+    async def open(self, ask: Ask) -> Opened:
         prefix = prefix_of(ask.tenant, self._prefixes)
         self._count += 1
-        future: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
         self._opening[prefix].append(_Opening(f"{self._name}{self._count:x}", ask, self._day(), future))
         self._pump("open", prefix)
         return await future
@@ -72,7 +80,16 @@ class RedisCallGate:
         if grant.id in live:
             live[grant.id] = usage
 
-    def settle(self, grant: Grant, usage: Usage, *, provider: str | None = None) -> None:
+    def settle(
+        self,
+        grant: Grant,
+        usage: Usage,
+        *,
+        provider: str | None = None,
+        entries: Sequence[Entry] = (),
+        saved_nano_usd: int = 0,
+    ) -> None:
+        cache = grant.ask.cache
         self._put(
             Settlement(
                 grant.id,
@@ -83,6 +100,26 @@ class RedisCallGate:
                 grant.tokens,
                 usage,
                 provider or grant.ask.provider,
+                saved_nano_usd=saved_nano_usd,
+                flight=cache.flight if cache and cache.lead_s else "",
+                entries=tuple(entries),
+            )
+        )
+
+    def count_hit(self, hit: Hit, saved_nano_usd: int) -> None:
+        self._count += 1
+        self._put(
+            Settlement(
+                f"{self._name}{self._count:x}",
+                hit.ask,
+                "",
+                self._day(),
+                0,
+                0,
+                Usage(),
+                "cache",
+                cached=1,
+                saved_nano_usd=saved_nano_usd,
             )
         )
 
@@ -147,6 +184,10 @@ class RedisCallGate:
     def _answer(self, prefix: str, one: _Opening, epoch: str, answer: list[Any]) -> None:
         verdict, *details = answer
         word = verdict.decode()
+        if word in ("hit", "wait"):
+            if not one.future.done():
+                one.future.set_result(_cached(one.ask, word, details))
+            return
         if word != "ok":
             if not one.future.done():
                 one.future.set_exception(refusal(one.ask, word, details, self._clock.now_ms()))
@@ -164,6 +205,7 @@ class RedisCallGate:
             rates=rates_of(one.ask, details)
             if one.ask.limits.requests_per_minute or one.ask.limits.tokens_per_minute
             else (),
+            cached=tuple(value and value[STAMP:] for value in details[6:]),
         )
         self._live[prefix][one.id] = Usage()
         if self._beating is None or self._beating.done():
@@ -172,7 +214,12 @@ class RedisCallGate:
 
     def _take_back(self, one: _Opening) -> None:
         ask = one.ask
-        self._put(Settlement(one.id, ask, "-", one.day, ask.nano_usd, ask.tokens, Usage(), ask.provider, requests=0))
+        flight = ask.cache.flight if ask.cache and ask.cache.lead_s else ""
+        self._put(
+            Settlement(
+                one.id, ask, "-", one.day, ask.nano_usd, ask.tokens, Usage(), ask.provider, requests=0, flight=flight
+            )
+        )
 
     async def _settle_all(self, prefix: str) -> None:
         waiting = self._ended[prefix]
@@ -180,6 +227,7 @@ class RedisCallGate:
         await asyncio.sleep(0)
         while waiting:
             batch = [waiting[n] for n in range(min(len(waiting), MAX_BATCH))]
+            await self._keep(prefix, batch)
             try:
                 async with translated():
                     await self._settle(prefix, (self._name, *(pack_settlement(one) for one in batch)))
@@ -195,6 +243,21 @@ class RedisCallGate:
             self._unsettled -= len(batch)
             if not self._unsettled:
                 self._all_settled.set()
+
+    async def _keep(self, prefix: str, batch: Sequence[Settlement]) -> None:
+        words = [
+            word
+            for one in batch
+            for entry in one.entries
+            for word in (entry.key, round(entry.ttl_s * 1000), entry.value)
+        ]
+        if not words:
+            return
+        try:
+            async with translated():
+                await self._store(prefix, (self._cache_bytes, *words))
+        except SophiaError as error:
+            log.warning("answers are not kept: %s", error.message)
 
     async def beat(self) -> None:
         """Say that this gateway lives and how far its long calls have come; done every ``BEAT_S`` by itself."""
@@ -227,3 +290,9 @@ class RedisCallGate:
         if self._today[0] != number:
             self._today = (number, day_of(now_ms))
         return self._today[1]
+
+
+def _cached(ask: Ask, word: str, details: list[Any]) -> Hit | UnderWay:
+    if word == "wait":
+        return UnderWay(max(0, details[0]) / 1000)
+    return Hit(ask=ask, cached=tuple(value[STAMP:] for value in details[6:]), rates=rates_of(ask, details))

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from sophia.access.base import Ask, OverRate, Rate, account_of_key
+from sophia.access.base import Ask, CacheAsk, Entry, OverRate, Rate, account_of_key
 from sophia.nouns.budget import TenantBudget
 from sophia.nouns.errors import SophiaError
 from sophia.nouns.usage import Usage
@@ -14,6 +14,7 @@ from sophia.queue.budgets import caps_of, closed, over_budget
 
 _encode = msgspec.msgpack.Encoder().encode
 MINUTE_MS = 60_000
+_NOT_CACHED = CacheAsk(keys=(), tokens=(), nano_usd=(), flight="", lead_s=0)
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -29,12 +30,14 @@ class Settlement(msgspec.Struct, frozen=True):
     cached: int = 0
     saved_nano_usd: int = 0
     flight: str = ""
+    entries: tuple[Entry, ...] = ()
 
 
 def pack_ask(call_id: str, ask: Ask, day: str) -> bytes:
     limits = ask.limits
     each, each_token = _each_ms(limits.requests_per_minute), _each_ms(limits.tokens_per_minute)
     key_caps = _caps(limits.budget)
+    cache = ask.cache or _NOT_CACHED
     return _encode(
         (
             call_id,
@@ -53,11 +56,12 @@ def pack_ask(call_id: str, ask: Ask, day: str) -> bytes:
             _labels(day, ask, ask.provider),
             ask.input_tokens,
             ask.input_nano_usd,
-            (),
-            (),
-            (),
-            0,
-            "",
+            cache.keys,
+            cache.tokens,
+            cache.nano_usd,
+            round(cache.lead_s * 1000),
+            cache.flight,
+            cache.oldest_ms,
         )
     )
 

@@ -2,7 +2,8 @@
 -- holds in ms, and per call (MessagePack): id, tenant, rate name ('' for none), ms per request (0: no limit), burst, ms per
 -- token, token burst, tokens, nano-dollars, account of the key ('' for none), caps of the tenant and of the key (usd day,
 -- usd month, tokens day, tokens month; -1 for none; empty: no account), day, labels, input tokens, nano-dollars of the input,
--- cache keys, tokens and nano-dollars of each, and ms of the flight to lead (0: none).
+-- cache keys, tokens and nano-dollars of each, ms of the flight to lead (0: none), its name, and the time in ms before which
+-- cached answers are too old.
 -- Gives the epoch of the gateway's holds, and per call {verdict, ...}:
 --   ok, requests left, ms until full, tokens left, ms until full, nano-dollars and tokens reserved, cached values...
 --   hit, the same four, 0, 0, cached values...
@@ -56,12 +57,17 @@ local function admit(c)
     values = redis.call('MGET', unpack(names))
     tok, usd = 0, 0
     for n = 1, #keys do
+      if values[n] and tonumber(string.sub(values[n], 1, 13)) < c[22] then values[n] = false end
       if not values[n] then
         missing = true
         tok, usd = tok + c[18][n], usd + c[19][n]
       end
     end
   end
+  -- Whoever waits needs neither room in a budget nor tokens: the answer that comes costs nothing.
+  local flight = missing and c[20] > 0 and P .. 'flight:' .. c[21]
+  local under_way = flight and redis.call('PTTL', flight) or -2
+  if under_way > 0 then return {'wait', under_way} end
   local rate = name ~= '' and rate_of(name)
   local requests, tokens = rate and rate.requests + each or 0, rate and rate.tokens + (missing and tok * each_token or 0) or 0
   if rate and each > 0 and requests - now > burst * each + 0.001 then
@@ -79,12 +85,7 @@ local function admit(c)
       or (#c[12] > 0 and over('key', c[10], c[12], c[13], usd, tok))
     if refused then return refused end
   end
-  if missing and c[20] > 0 then
-    local flight = P .. 'flight:' .. c[21]
-    if not redis.call('SET', flight, c[1], 'NX', 'PX', c[20]) then
-      return {'wait', redis.call('PTTL', flight)}
-    end
-  end
+  if flight then redis.call('SET', flight, c[1], 'PX', c[20]) end
   local left, full, token_left, token_full = 0, 0, 0, 0
   if rate then
     rate.dirty = true
