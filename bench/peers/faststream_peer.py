@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import nats
@@ -11,6 +12,7 @@ from faststream.nats import NatsBroker
 from bench.peers.base import CONCURRENCY, Places
 
 SUBJECT, COUNTED = "bench.work", "bench.counted"
+WORKER_STARTS_S = 10.0
 
 
 class FastStream:
@@ -20,8 +22,11 @@ class FastStream:
         self.broker = NatsBroker(places.nats_url, logger=None)
         self.client: nats.NATS | None = None
         self._sent = 0
+        self._looked = False
 
     async def submit_one(self, payload: str) -> str:
+        if not self._looked:
+            await self._wait_for_worker()
         await self.broker.publish(payload, SUBJECT)
         self._sent += 1
         return str(self._sent)
@@ -29,12 +34,25 @@ class FastStream:
     async def submit(self, payloads: Sequence[str]) -> list[str]:
         return [await self.submit_one(payload) for payload in payloads]
 
+    async def _wait_for_worker(self) -> None:
+        """Core NATS stores nothing: what is published before the worker listens is gone. There may be none at all."""
+        assert self.client is not None
+        self._looked = True
+        until_s = time.monotonic() + WORKER_STARTS_S
+        while time.monotonic() < until_s:
+            try:
+                await self.client.request(COUNTED, b"", timeout=5)
+            except nats.errors.NoRespondersError:
+                await asyncio.sleep(0.05)
+            else:
+                return
+
     async def done(self, ids: Sequence[str]) -> int:
         assert self.client is not None
         try:
             answer = await self.client.request(COUNTED, b"", timeout=5)
         except nats.errors.NoRespondersError:
-            # No worker yet, so what was published before is gone too: core NATS stores nothing.
+            # No worker yet, so what was published before is gone too.
             await asyncio.sleep(0.05)
             self._sent = 0
             await self.submit(["again"] * len(ids))
