@@ -13,7 +13,7 @@ from bench import report
 from bench.environment import ROOT
 from bench.rounds import Results, run
 
-SECTIONS = ("throughput", "submission", "latency", "rest", "promises", "gateway")
+SECTIONS = ("throughput", "submission", "latency", "rest", "promises", "gateway", "embedding")
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
+from bench import report_embedding
 from bench.rounds import TWO, Results
 from bench.subjects import JETSTREAM, OURS, PEERS, SWITCHED_OFF, WORK_MS
 
@@ -18,7 +19,7 @@ def document(results: Results) -> str:
         _latency(results),
         _rest(results),
     ]
-    parts += [_promises(results), _gateway(results), _failures(results), METHOD]
+    parts += [_promises(results), _gateway(results), report_embedding.section(results), _failures(results), METHOD]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import gateway, measures
+from bench import embedding, gateway, measures
 from bench.environment import Missing
 from bench.processes import Failed
 from bench.subjects import JETSTREAM, OURS, PEERS, SWITCHED_OFF, WORKING, Subject
@@ -54,7 +54,7 @@ class Results:
 async def run(sections: Sequence[str], peers: str, runs: int, *, quick: bool) -> Results:
     results = Results()
     results.runs = runs
-    results.complete = peers == "all" and len(sections) == 6
+    results.complete = peers == "all" and len(sections) == 7
     results.machine = _machine()
     wanted = _chosen(peers)
     n = 3_000 if quick else 20_000
@@ -100,6 +100,9 @@ async def _round(results: Results, sections: Sequence[str], wanted: list[Subject
         await note("promises", "all promises kept", lambda: measures.throughput(OURS, few))
         for subject in SWITCHED_OFF:
             await note("promises", subject, lambda s=subject: measures.throughput(s, few))
+    if "embedding" in sections:
+        for name, call in embedding.cases(quick=quick).items():
+            await note("embedding", name, call)
     if "gateway" in sections:
         for name, call in gateway.cases(quick=quick).items():
             await note("gateway", name, call)

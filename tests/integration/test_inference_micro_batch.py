@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import pytest_asyncio
 
+from sophia.inference.engine import OutOfMemory, Vectors
 from sophia.inference.micro_batch import BatchingEmbedder
 from sophia.inference.onnx_cache import sentence_encoder_file
 from sophia.inference.onnx_embedder import OnnxEmbedder, packaged_embedder
 from sophia.inference.packaged import embedding_model_folder
+from sophia.inference.sentence_model import read_sentence_model
 from sophia.nouns.errors import ConfigError, InvalidInput, StorageFull, Unavailable
 from tests.support.waiting import eventually
 
@@ -75,6 +77,92 @@ async def test_stopping_refuses_what_waits(engine: OnnxEmbedder):
     assert {type(outcome) for outcome in outcomes} == {Unavailable}
 
 
+class Faulty:
+    """The real engine, but for the batches that ``fault`` objects to."""
+
+    def __init__(self, engine: OnnxEmbedder, fault: Callable[[Sequence[Sequence[int]]], Exception | None]) -> None:
+        self.model, self.dimensions = engine.model, engine.dimensions
+        self.batch_tokens, self.parallel = engine.batch_tokens, 2
+        self.encode, self.close = engine.encode, engine.close
+        self._engine, self._fault = engine, fault
+
+    async def run(self, rows: Sequence[Sequence[int]]) -> Vectors:
+        error = self._fault(rows)
+        if error is not None:
+            raise error
+        return await self._engine.run(rows)
+
+
+async def test_a_lack_of_memory_makes_batches_smaller(engine: OnnxEmbedder):
+    sizes: list[int] = []
+
+    def fault(rows: Sequence[Sequence[int]]) -> Exception | None:
+        sizes.append(len(rows) * max(map(len, rows)))
+        return OutOfMemory("full") if sizes[-1] > 260 else None
+
+    embedder = BatchingEmbedder(Faulty(engine, fault))
+    running = asyncio.create_task(embedder.run())
+    texts = [f"{word} " * count for count in (2, 60, 120, 250) for word in ("one", "two", "three")]
+    found = await embedder.embed(texts)
+    assert np.allclose(found.vectors, (await engine.embed(texts)).vectors, atol=1e-5)
+    assert max(sizes) > 260 > sizes[-1]
+    assert len([size for size in sizes if size > 260]) <= 3
+    running.cancel()
+
+
+async def test_a_text_that_never_fits_fails_alone(engine: OnnxEmbedder):
+    def fault(rows: Sequence[Sequence[int]]) -> Exception | None:
+        return OutOfMemory("full") if max(map(len, rows)) > 200 else None
+
+    embedder = BatchingEmbedder(Faulty(engine, fault))
+    running = asyncio.create_task(embedder.run())
+    outcomes = await asyncio.gather(
+        *(embedder.embed([text]) for text in ("word " * 150, "word " * 220, "word " * 180)), return_exceptions=True
+    )
+    assert [type(outcome).__name__ for outcome in outcomes] == ["EmbeddingAnswer", "OutOfMemory", "EmbeddingAnswer"]
+    running.cancel()
+
+
+async def test_who_fails_in_company_does_not_take_his_neighbours_along(engine: OnnxEmbedder):
+    (poison,) = await engine.encode(["poison pill"])
+
+    def fault(rows: Sequence[Sequence[int]]) -> Exception | None:
+        return ValueError("bad row") if any(list(row) == list(poison.ids) for row in rows) else None
+
+    embedder = BatchingEmbedder(Faulty(engine, fault), max_wait_s=0.5)
+    running = asyncio.create_task(embedder.run())
+    texts = ["good text", "poison pill", "other text", "third text"]
+    outcomes = await asyncio.gather(*(embedder.embed([text]) for text in texts), return_exceptions=True)
+    assert [type(outcome).__name__ for outcome in outcomes] == [
+        "EmbeddingAnswer",
+        "ValueError",
+        "EmbeddingAnswer",
+        "EmbeddingAnswer",
+    ]
+    running.cancel()
+
+
+async def test_texts_of_a_cancelled_call_do_not_go_through_the_model(engine: OnnxEmbedder):
+    seen: list[int] = []
+
+    def fault(rows: Sequence[Sequence[int]]) -> Exception | None:
+        seen.extend(len(row) for row in rows)
+        return None
+
+    embedder = BatchingEmbedder(Faulty(engine, fault), max_wait_s=30)
+    running = asyncio.create_task(embedder.run())
+    cancelled = asyncio.create_task(embedder.embed(["word " * 20]))
+    kept = asyncio.create_task(embedder.embed(["short"]))
+    await eventually(lambda: embedder.waiting == 2)
+    cancelled.cancel()
+    await eventually(lambda: embedder.waiting == 1)
+    filling = asyncio.create_task(embedder.embed(["word " * 250] * 3))
+    assert (await kept).usage.embedding_tokens == 3
+    assert 22 not in seen
+    await filling
+    running.cancel()
+
+
 async def test_what_is_not_text_is_refused(engine: OnnxEmbedder):
     with pytest.raises(InvalidInput):
         await BatchingEmbedder(engine).embed([None])  # type: ignore[list-item]
@@ -89,15 +177,15 @@ def test_a_graph_that_cannot_be_written_leaves_nothing(
 
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(error):
-        sentence_encoder_file(embedding_model_folder(), tmp_path, "model")
+        sentence_encoder_file(read_sentence_model(embedding_model_folder()), tmp_path, "model")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_graphs_of_other_versions_are_removed(tmp_path: Path):
-    old = tmp_path / "model-0123456789abcdef-0.onnx"
+    old = tmp_path / "model-float-0123456789abcdef-0.onnx"
     other = tmp_path / "another-0123456789abcdef-0.onnx"
     for path in (old, other):
         path.write_bytes(b"old")
-    built = sentence_encoder_file(embedding_model_folder(), tmp_path, "model")
+    built = sentence_encoder_file(read_sentence_model(embedding_model_folder()), tmp_path, "model")
     assert built.stat().st_size > 80_000_000
     assert sorted(tmp_path.iterdir()) == sorted([built, other])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,9 +14,10 @@ from sophia.access.flush import UsageFlush
 from sophia.access.ledger_gate import LedgerCallGate
 from sophia.access.redis import RedisCallGate, RedisCallUpkeep
 from sophia.app import jetstream
+from sophia.app.embedders import pool_embedders
 from sophia.events.base import EventLog
 from sophia.events.redis import RedisEventLog
-from sophia.inference.base import Embedder, Models
+from sophia.inference.base import Models
 from sophia.inference.directory import ModelDirectory
 from sophia.intake import Intake
 from sophia.nouns.clock import SystemClock
@@ -33,7 +33,6 @@ from sophia.redis.connection import check_url, connect_any
 from sophia.settings.loaded import Loaded
 
 if TYPE_CHECKING:
-    from sophia.inference.onnx_embedder import OnnxEmbedder
     from sophia.store.sql import SqlLedger
 
 log = logging.getLogger(__name__)
@@ -185,27 +184,10 @@ async def ledger(loaded: Loaded) -> AsyncIterator[SqlLedger]:
 
 @contextlib.asynccontextmanager
 async def models(loaded: Loaded, pool: PoolSpec | None = None) -> AsyncIterator[Models]:
-    """Every configured model. A pool that lists embedding models runs the packaged one in its own process."""
-    embedders: dict[str, Embedder] = {}
-    for name in pool.models if pool else ():
-        model = loaded.settings.models.get(name)
-        if model is not None and model.kind == "embedding" and "onnx_embedded" in model.providers:
-            embedders[name] = packaged_embedder(loaded)
-    directory = ModelDirectory(loaded.settings, loaded.providers, embedders)
-    try:
-        yield directory
-    finally:
-        await directory.close()
-        for embedder in embedders.values():
-            await embedder.close()
-
-
-def packaged_embedder(loaded: Loaded) -> OnnxEmbedder:
-    from sophia.inference.onnx_embedder import packaged_embedder as build
-
-    settings = loaded.settings.embedding
-    return build(models_dir(loaded), max_tokens=settings.max_tokens, threads=settings.threads)
-
-
-def models_dir(loaded: Loaded) -> Path:
-    return loaded.data_dir / "models"
+    """Every configured model. A pool that lists embedding models runs them in its own process."""
+    async with pool_embedders(loaded, pool) as embedders:
+        directory = ModelDirectory(loaded.settings, loaded.providers, embedders)
+        try:
+            yield directory
+        finally:
+            await directory.close()

@@ -15,8 +15,10 @@ import msgspec
 
 from sophia import __version__
 from sophia.app import build, data_dir, machines
+from sophia.app.embedders import embedding_engine
 from sophia.app.gpu_hosts import join_tokens
 from sophia.app.metrics import metrics_server
+from sophia.app.model_servers import run_vllm
 from sophia.events.base import EventLog
 from sophia.hosts.dead_man import Abandoned, DeadMan
 from sophia.nouns.clock import SystemClock
@@ -39,6 +41,7 @@ async def run_role(role: str, loaded: Loaded, options: Options, stop: asyncio.Ev
         "worker": run_worker,
         "model-server": run_model_server,
         "emulated-cloud": run_emulated_cloud,
+        "vllm": run_vllm,
     }
     with _tethered(options.get("tether_fd"), stop), metrics_server(options.get("metrics_port"), loaded):
         await runners[role](loaded, options, stop)
@@ -207,9 +210,14 @@ async def run_router(loaded: Loaded, options: Options, stop: asyncio.Event) -> N
 
 
 async def run_worker(loaded: Loaded, options: Options, stop: asyncio.Event) -> None:
+    from prometheus_client import REGISTRY
+
+    from sophia.hosts.gpu_metrics import register_gpu_metrics
     from sophia.worker.handlers import HANDLERS
     from sophia.worker.runtime import Worker
 
+    if options.get("metrics_port") is not None:
+        register_gpu_metrics(REGISTRY)
     pool = options["pool"]
     spec = loaded.settings.pools.get(pool)
     if spec is None:
@@ -268,7 +276,7 @@ async def _looked_after(events: EventLog, options: Options, stop: asyncio.Event)
 
 
 async def run_model_server(loaded: Loaded, options: Options, stop: asyncio.Event) -> None:
-    """``chat`` is llama.cpp's own server; ``embedding`` serves the packaged ONNX model."""
+    """``chat`` is llama.cpp's own server; ``embedding`` serves the packaged one, or that of ``embedding.folder``."""
     host, port = options.get("host") or "127.0.0.1", _port(options, 0)
     if options["kind"] == "chat":
         from sophia.inference.llama_server import serve as serve_chat
@@ -277,7 +285,8 @@ async def run_model_server(loaded: Loaded, options: Options, stop: asyncio.Event
         return
     from sophia.inference.embedding_server import serve as serve_embedding
 
-    await serve_embedding(host, port, build.packaged_embedder(loaded), stop)
+    max_wait_s = loaded.settings.embedding.max_wait_ms / 1000
+    await serve_embedding(host, port, embedding_engine(loaded), stop, max_wait_s=max_wait_s)
 
 
 async def run_emulated_cloud(loaded: Loaded, options: Options, stop: asyncio.Event) -> None:

@@ -38,6 +38,7 @@ SECTIONS = {
         "websocket": Entry("sophia.cli.roles:websocket", "Live events for pages and programs."),
         "router": Entry("sophia.cli.roles:router", "Queue upkeep, ledger, pools; one leads, others stand by."),
         "worker": Entry("sophia.cli.roles:worker", "Runs the tasks of one pool."),
+        "vllm": Entry("sophia.cli.roles:vllm", "Serves the models of a pool on a GPU host."),
         "host": Entry("sophia.cli.host:host", "What a GPU host does by itself: join, self-test, end."),
         "emulated-cloud": Entry("sophia.cli.roles:emulated_cloud", "A GPU cloud that is only emulated."),
         "model-server": Entry("sophia.cli.roles:model_server", "A small local model behind the OpenAI interface."),

@@ -94,3 +94,16 @@ def emulated_cloud(**options: Any) -> int:
 def model_server(**options: Any) -> int:
     """Serve a small local model over OpenAI's interface: chat (llama.cpp) or embedding (ONNX Runtime)."""
     return _run("model-server", **options)
+
+
+@click.command()
+@click.option("--pool", required=True, help="Whose models are served.")
+@click.option("--gpu", metavar="TYPE", help="The instance type of this host.  [default: the pool's first]")
+@click.option("--id", "id", help="Its name among the pool's instances.  [default: the host's name]")
+@click.option("--advertise", metavar="HOST", help="Where gateways reach this host.  [default: 127.0.0.1]")
+@click.option("--command", default="vllm", show_default=True, help="What is run with vLLM's arguments.")
+@config_options
+@listen_options
+def vllm(**options: Any) -> int:
+    """Serve the models of a pool with vLLM: start, prove, announce, watch; a signal drains them."""
+    return _run("vllm", **options)

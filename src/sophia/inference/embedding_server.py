@@ -1,4 +1,4 @@
-"""The embedded embedding server: OpenAI's ``/v1/embeddings`` over the packaged model."""
+"""The embedded embedding server: OpenAI's ``/v1/embeddings`` over an engine of this process."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sophia.inference.base import Embedder, EmbeddingAnswer
-from sophia.inference.micro_batch import BatchingEmbedder
-from sophia.inference.onnx_embedder import OnnxEmbedder
+from sophia.inference.engine import Engine
+from sophia.inference.micro_batch import MAX_WAIT_S, BatchingEmbedder
 from sophia.nouns.errors import InvalidInput, NotFound, PayloadTooLarge, SophiaError, Unavailable
 from sophia.sockets import bind, port_of
 
@@ -80,13 +80,13 @@ def create_app(embedder: Embedder, metrics: EmbeddingMetrics | None = None) -> S
     )
 
 
-async def serve(host: str, port: int, engine: OnnxEmbedder, stop: asyncio.Event) -> None:
+async def serve(host: str, port: int, engine: Engine, stop: asyncio.Event, *, max_wait_s: float = MAX_WAIT_S) -> None:
     """Serve until ``stop`` is set, then let running requests end within ``SHUTDOWN_GRACE_S``. Closes ``engine``.
 
     Raises ``ConfigError`` when the address cannot be bound.
     """
     metrics = EmbeddingMetrics()
-    embedder = BatchingEmbedder(engine, on_batch=metrics.batches.observe)
+    embedder = BatchingEmbedder(engine, max_wait_s=max_wait_s, on_batch=metrics.batches.observe)
     server = _Server(
         uvicorn.Config(
             create_app(embedder, metrics),

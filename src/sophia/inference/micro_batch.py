@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import numpy as np
 
 from sophia.inference.base import EmbeddingAnswer
-from sophia.inference.onnx_embedder import BATCH_TOKENS, OnnxEmbedder, Vectors, answer
+from sophia.inference.engine import Engine, OutOfMemory, Vectors, answer
 from sophia.nouns.errors import Unavailable
 
 MAX_WAIT_S = 0.003
 MAX_WAITING_TEXTS = 8_192
+GROW_AFTER_BATCHES = 64
+"""So many in a row went well at a size that was cut for lack of memory; then twice that is tried."""
 
 # A row shorter than half of the longest would cost more as padding than it gains from company.
 _LENGTH_RATIO = 2
+_log = logging.getLogger(__name__)
 
 
 class BatchingEmbedder:
-    """An ``Embedder`` whose concurrent calls share passes through the graph, and take turns when they do not fit.
+    """An ``Embedder`` whose concurrent calls share passes through the engine, and take turns when they do not fit.
 
-    A call that finds the engine idle waits ``max_wait_s`` for others. ``run`` does the work and must be running.
-    ``on_batch`` hears the number of texts of each pass. The engine is the caller's to close.
+    A call that finds the engine idle waits ``max_wait_s`` for others, or until a batch is full. ``run`` does the work and
+    must be running. What fails in company is tried again by call, so that nobody fails for his neighbours; what runs out
+    of memory is tried again in smaller batches. ``on_batch`` hears the number of texts of each pass. The engine is the
+    caller's to close.
     """
 
     def __init__(
         self,
-        engine: OnnxEmbedder,
+        engine: Engine,
         *,
         max_wait_s: float = MAX_WAIT_S,
         max_waiting_texts: int = MAX_WAITING_TEXTS,
@@ -43,9 +51,12 @@ class BatchingEmbedder:
         self._calls: deque[_Call] = deque()
         self._arrived = asyncio.Event()
         self._ended = False
+        self._batch_tokens = engine.batch_tokens
+        self._went_well = 0
 
     async def embed(self, texts: Sequence[str]) -> EmbeddingAnswer:
-        """Raises ``InvalidInput`` for what is not text, ``Unavailable`` when too many texts wait already."""
+        """Raises what the engine's ``encode`` raises, ``Unavailable`` when too many texts wait already, ``OutOfMemory``
+        when a single text does not fit."""
         if self.waiting + len(texts) > self._max_waiting_texts:
             raise Unavailable(f"{self.waiting} texts wait to be embedded already", retry_after_s=1.0)
         encoded = await self._engine.encode(texts)
@@ -63,13 +74,19 @@ class BatchingEmbedder:
 
     async def run(self) -> None:
         """Work until cancelled; then calls that wait are refused."""
+        free = asyncio.Semaphore(self._engine.parallel)
         try:
-            while True:
-                await self._arrived.wait()
-                await asyncio.sleep(self._max_wait_s)
-                while batch := self._next_batch():
-                    await self._run(batch)
-                self._arrived.clear()
+            async with asyncio.TaskGroup() as passes:
+                while True:
+                    await self._arrived.wait()
+                    await self._company()
+                    while True:
+                        await free.acquire()
+                        batch = self._next_batch()
+                        if not batch:
+                            free.release()
+                            break
+                        passes.create_task(self._run(batch)).add_done_callback(lambda _: free.release())
         finally:
             self._ended = True
             for call in self._calls:
@@ -83,6 +100,26 @@ class BatchingEmbedder:
         """Texts that are not in a batch yet."""
         return sum(len(call.rows) for call in self._calls)
 
+    async def _company(self) -> None:
+        """Until a batch is full, or nobody may be kept waiting any longer."""
+        self._arrived.clear()
+        try:
+            async with asyncio.timeout(self._max_wait_s):
+                while not self._full():
+                    await self._arrived.wait()
+                    self._arrived.clear()
+        except TimeoutError:
+            return
+
+    def _full(self) -> bool:
+        left = self._batch_tokens
+        for call in self._calls:
+            for index in call.rows:
+                left -= len(call.ids[index])
+                if left <= 0:
+                    return True
+        return False
+
     async def _run(self, batch: Sequence[_Row]) -> None:
         try:
             vectors = await self._engine.run([row.call.ids[row.index] for row in batch])
@@ -91,24 +128,54 @@ class BatchingEmbedder:
                 row.call.fail(_stopping())
             raise
         except Exception as error:  # noqa: BLE001 - it belongs to the calls, and the next batch may do better
-            for row in batch:
-                row.call.fail(error)
+            self._failed(batch, error)
             return
         self._on_batch(len(batch))
+        self._grow()
         for row, vector in zip(batch, vectors, strict=True):
             row.call.put(row.index, vector)
+
+    def _failed(self, batch: Sequence[_Row], error: Exception) -> None:
+        calls = {id(row.call): row.call for row in batch}
+        if isinstance(error, OutOfMemory) and len(batch) > 1:
+            tokens = len(batch) * max(len(row.call.ids[row.index]) for row in batch)
+            self._batch_tokens = min(self._batch_tokens, tokens // 2)
+            self._went_well = 0
+            _log.warning("batches are cut to %d tokens: %s", self._batch_tokens, error)
+        elif len(calls) > 1:
+            for call in calls.values():
+                call.alone = True
+        else:
+            for call in calls.values():
+                call.fail(error)
+            return
+        for row in batch:
+            row.call.put_back(row.index)
+        self._calls.extend(call for call in calls.values() if call not in self._calls)
+        self._arrived.set()
+
+    def _grow(self) -> None:
+        if self._batch_tokens < self._engine.batch_tokens:
+            self._went_well += 1
+            if self._went_well >= GROW_AFTER_BATCHES:
+                self._batch_tokens = min(self._engine.batch_tokens, 2 * self._batch_tokens)
+                self._went_well = 0
 
     def _next_batch(self) -> list[_Row]:
         """The longest row of the call whose turn it is, and what fits with it, its own rows before those of others."""
         while self._calls and not self._calls[0].rows:
             self._calls.popleft()
         batch: list[_Row] = []
+        if not self._calls:
+            return batch
         shortest = longest = 0
-        for call in self._calls:
+        for call in islice(self._calls, 1 if self._calls[0].alone else None):
+            if batch and call.alone:
+                continue
             while call.rows:
                 length = len(call.ids[call.rows[-1]])
                 short, long = min(shortest or length, length), max(longest, length)
-                if batch and ((len(batch) + 1) * long > BATCH_TOKENS or short * _LENGTH_RATIO < long):
+                if batch and ((len(batch) + 1) * long > self._batch_tokens or short * _LENGTH_RATIO < long):
                     break
                 batch.append(_Row(call, call.rows.pop()))
                 shortest, longest = short, long
@@ -121,9 +188,11 @@ class _Call:
 
     def __init__(self, ids: Sequence[Sequence[int]], dimensions: int) -> None:
         self.ids = ids
-        self.rows = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+        self.rows = sorted(range(len(ids)), key=self._length)
         self.vectors: Vectors = np.empty((len(ids), dimensions), dtype=np.float32)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.alone = False
+        """It failed in company, and shares no batch any more."""
         self._missing = len(ids)
 
     def put(self, index: int, vector: Vectors) -> None:
@@ -132,10 +201,18 @@ class _Call:
         if self._missing == 0 and not self.done.done():
             self.done.set_result(None)
 
+    def put_back(self, index: int) -> None:
+        """Unless nobody waits for it any more."""
+        if not self.done.done():
+            insort(self.rows, index, key=self._length)
+
     def fail(self, error: Exception) -> None:
         self.rows.clear()
         if not self.done.done():
             self.done.set_exception(error)
+
+    def _length(self, index: int) -> int:
+        return len(self.ids[index])
 
 
 class _Row:

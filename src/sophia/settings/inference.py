@@ -65,9 +65,21 @@ class HandlerDefaults(Section, frozen=True, kw_only=True):
 
 class EmbeddingSettings(Section, frozen=True, kw_only=True):
     batch_texts: CountFrom1
+    """Of one call of a task; what waits of all calls goes through the model in batches of ``batch_tokens``."""
     max_tokens: CountFrom1
-    """Longer texts are cut here: the model's own length."""
+    """Longer texts are cut here, or at the model's own length where that is less."""
+    over_long: Annotated[str, msgspec.Meta(pattern="^(truncate|refuse)$")]
+    """What models in our processes do with longer texts. Those that are cut are counted in the answer."""
+    folder: str | None
+    """Of a model as sentence-transformers saves it, for the provider ``onnx_embedded``; ``null``: the packaged one."""
+    weights: Annotated[str, msgspec.Meta(pattern="^(float|int8)$")]
+    """``int8``: faster by half and a little less exact; vectors of the two do not belong in one index."""
     threads: CountFrom1
+    """Batches that run at once, each on one core."""
+    batch_tokens: CountFrom1
+    """Of one pass through the model, padding included."""
+    max_wait_ms: Positive
+    """How long a text waits for company."""
     max_texts: CountFrom1
 
 
@@ -95,9 +107,6 @@ class ResearchSettings(Section, frozen=True, kw_only=True):
 
 
 class CacheSettings(Section, frozen=True, kw_only=True):
-    embeddings_ttl_s: Positive
-    search_ttl_s: Positive
-    inference_ttl_s: Positive
     """Answers to model calls that are kept in Redis, for each tenant apart."""
 
     chat: Annotated[str, msgspec.Meta(pattern="^(off|explicit|deterministic)$")]
@@ -109,3 +118,6 @@ class CacheSettings(Section, frozen=True, kw_only=True):
     max_entry_bytes: CountFrom1
     wait_s: Positive
     """How long a request waits for another one that is the same."""
+    embeddings_ttl_s: Positive
+    search_ttl_s: Positive
+    inference_ttl_s: Positive
