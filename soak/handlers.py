@@ -10,7 +10,7 @@ from typing import Any
 
 from soak.journal import Journal
 from soak.plan import NANO_USD_PER_TOKEN, Fate, Orders, orders_of, tokens_of
-from sophia.inference.base import ChatAnswer, ChatDelta, EmbeddingAnswer, ModelCard, Reply
+from sophia.inference.base import ChatAnswer, ChatDelta, DeploymentStatus, EmbeddingAnswer, ModelCard, Reply
 from sophia.nouns.errors import InvalidInput, RateLimited, Unavailable
 from sophia.nouns.payloads import LightAnswer
 from sophia.nouns.usage import Usage
@@ -52,6 +52,9 @@ class Abacus:
 
     async def embed(self, card: ModelCard, texts: Sequence[str]) -> EmbeddingAnswer:
         raise Unavailable("this model chats only")
+
+    def deployments(self, card: ModelCard) -> Sequence[DeploymentStatus]:
+        return ()
 
     async def forward(self, card: ModelCard, path: str, body: Mapping[str, Any]) -> Reply:
         raise Unavailable("this model has no upstream")

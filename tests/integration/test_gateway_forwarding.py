@@ -76,6 +76,8 @@ async def test_a_stream_passes_as_it_comes_with_tools_and_unknown_parameters(
     async with aiohttp.ClientSession(headers=HEADERS) as session, asyncio.timeout(10):
         async with session.post(f"{platform.url}/v1/chat/completions", json=body) as answer:
             assert answer.content_type == "text/event-stream"
+            assert answer.headers["x-sophia-provider"] == "llama_embedded"
+            assert answer.headers["x-sophia-attempts"] == "1"
             expected = b"".join(provider.chunks)
             # The provider has not ended its answer: what it sent so far is here all the same.
             assert await answer.content.readexactly(len(expected)) == expected

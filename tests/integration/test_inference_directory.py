@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from sophia.inference.client import CHAT_PATH
 from sophia.inference.directory import ModelDirectory
-from sophia.inference.upstream import CHAT_PATH
 from sophia.nouns.errors import InvalidInput, UpstreamError
 from sophia.settings.load import merged_settings
 from sophia.settings.resolve import resolve

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -13,9 +13,11 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from sophia.inference.answers import events, whole
 from sophia.inference.base import ModelCard
+from sophia.inference.client import CHAT_PATH, EMBEDDINGS_PATH
 from sophia.inference.embedding_call import embedding_answer
-from sophia.inference.upstream import CHAT_PATH, EMBEDDINGS_PATH, Upstream
+from sophia.inference.upstream import Upstream
 from sophia.nouns.errors import RateLimited, SophiaError, Unavailable, UpstreamError
 from tests.support.models import free_port
 from tests.support.providers import ScriptedProvider, plain, scripted_provider, silent, streamed
@@ -31,16 +33,30 @@ async def provider() -> AsyncIterator[ScriptedProvider]:
         yield running
 
 
-async def call(upstream: Upstream, path: str = EMBEDDINGS_PATH) -> Any:
+async def ask(upstream: Upstream, path: str = EMBEDDINGS_PATH) -> Any:
+    return await whole(await upstream.forward(path, {"model": "m"}))
+
+
+async def stream(upstream: Upstream) -> AsyncGenerator[dict[str, Any]]:
+    answer = await upstream.forward(CHAT_PATH, {"model": "m", "stream": True})
     try:
-        return await upstream.call(path, {"model": "m"})
+        async with aclosing(events(answer)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+    finally:
+        await answer.close()
+
+
+async def call(upstream: Upstream) -> Any:
+    try:
+        return await ask(upstream)
     finally:
         await upstream.close()
 
 
 async def collect(upstream: Upstream) -> list[Any]:
     try:
-        return [event async for event in upstream.stream(CHAT_PATH, {"model": "m"})]
+        return [event async for event in stream(upstream)]
     finally:
         await upstream.close()
 
@@ -62,9 +78,9 @@ async def test_refusals_by_class(
     provider: ScriptedProvider, status: int, document: Any, headers: dict[str, str], error: Any, message: str
 ):
     provider.answer = plain(document, status, headers)
-    for ask in (call, collect):
+    for way in (call, collect):
         with pytest.raises(error, match=message) as raised:
-            await ask(Upstream(provider.resolved()))
+            await way(Upstream(provider.resolved()))
         assert type(raised.value) is error
         if status == 429:
             assert raised.value.retry_after_s == 7
@@ -113,7 +129,7 @@ async def test_a_plain_answer_has_its_own_time_limit(provider: ScriptedProvider)
 async def test_closing_a_stream_closes_the_connection(provider: ScriptedProvider):
     provider.answer = streamed(CHUNK, hang=True)
     upstream = Upstream(provider.resolved())
-    async with aclosing(upstream.stream(CHAT_PATH, {})) as events:
+    async with aclosing(stream(upstream)) as events:
         assert await anext(events) == CHUNK
     await asyncio.wait_for(provider.gone.wait(), 5)
     await upstream.close()
@@ -122,7 +138,7 @@ async def test_closing_a_stream_closes_the_connection(provider: ScriptedProvider
 async def test_cancelling_a_call_closes_the_connection(provider: ScriptedProvider):
     provider.answer = silent
     upstream = Upstream(provider.resolved())
-    running = asyncio.create_task(upstream.call(CHAT_PATH, {}))
+    running = asyncio.create_task(ask(upstream, CHAT_PATH))
     await eventually(lambda: provider.running)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -140,11 +156,11 @@ async def test_concurrency_is_bounded_and_waiting_has_an_end(provider: ScriptedP
 
     provider.answer = held
     upstream = Upstream(provider.resolved(max_concurrency=2, first_token_timeout_s=1.0))
-    running = [asyncio.create_task(upstream.call(CHAT_PATH, {})) for _ in range(2)]
+    running = [asyncio.create_task(ask(upstream, CHAT_PATH)) for _ in range(2)]
     await eventually(lambda: provider.running == 2)
     with pytest.raises(Unavailable, match="all 2 concurrent calls"):
-        await upstream.call(CHAT_PATH, {})
-    more = [asyncio.create_task(upstream.call(CHAT_PATH, {})) for _ in range(4)]
+        await ask(upstream, CHAT_PATH)
+    more = [asyncio.create_task(ask(upstream, CHAT_PATH)) for _ in range(4)]
     release.set()
     assert await asyncio.gather(*running, *more) == [{}] * 6
     assert provider.most_running == 2
@@ -157,13 +173,13 @@ async def test_every_end_frees_its_place(provider: ScriptedProvider, answer: Any
     for _ in range(3):
         provider.answer = answer
         with pytest.raises(SophiaError):
-            async for _event in upstream.stream(CHAT_PATH, {}):
+            async for _event in stream(upstream):
                 pass
     reply = await upstream.forward(CHAT_PATH, {"stream": True})
     await reply.close()
     await reply.close()
     provider.answer = plain({"ok": True})
-    assert await upstream.call(CHAT_PATH, {}) == {"ok": True}
+    assert await ask(upstream, CHAT_PATH) == {"ok": True}
     await upstream.close()
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import msgspec
+from prometheus_client import REGISTRY
 
 from sophia.access.base import CallGate
 from sophia.access.flush import UsageFlush
@@ -186,7 +187,7 @@ async def ledger(loaded: Loaded) -> AsyncIterator[SqlLedger]:
 async def models(loaded: Loaded, pool: PoolSpec | None = None) -> AsyncIterator[Models]:
     """Every configured model. A pool that lists embedding models runs them in its own process."""
     async with pool_embedders(loaded, pool) as embedders:
-        directory = ModelDirectory(loaded.settings, loaded.providers, embedders)
+        directory = ModelDirectory(loaded.settings, loaded.providers, embedders, registry=REGISTRY)
         try:
             yield directory
         finally:

@@ -192,7 +192,7 @@ class Platform:
     def _embedded_kinds(self) -> set[str]:
         """Kinds of embedded servers that some model may be served by."""
         settings = self._loaded.settings
-        names = {name for model in settings.models.values() for name in model.providers}
+        names = {name for model in settings.models.values() for name in model.provider_names()}
         return {provider.kind for name, provider in settings.providers.items() if name in names}
 
     def _model_server(self, kind: str, variable: str) -> Child:

@@ -32,6 +32,8 @@ _OF_STREAMS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 TELL_EVERY = 16
 """Streamed events between two looks at what was used."""
 MESSAGE_CHARACTERS = 500
+CHOICE_HEADERS = ("x-sophia-provider", "x-sophia-attempts")
+"""Which deployment answered, after how many attempts."""
 _TIERS = frozenset(tier.value for tier in Tier)
 
 
@@ -166,7 +168,9 @@ class Forwarded(Response):
             if self._plan is not None:
                 headers[HEADER] = "miss"
                 self._call.context.metrics.cached("chat", "miss", 0)
-            headers["Content-Type"] = reply.headers.get("content-type", "application/json")
+            answered = reply.headers
+            headers["Content-Type"] = answered.get("content-type", "application/json")
+            headers.update((name, answered[name]) for name in CHOICE_HEADERS if name in answered)
             if headers["Content-Type"].startswith("text/event-stream"):
                 await self._stream(reply, headers, send, grant, meter)
             else:

@@ -6,14 +6,14 @@ from starlette.responses import Response
 
 from sophia.gateway.deps import Call
 from sophia.gateway.errors import UnknownModel
-from sophia.gateway.openai_schemas import ModelInfo, ModelInfoList
+from sophia.gateway.openai_schemas import DeploymentInfo, ModelInfo, ModelInfoList
 from sophia.gateway.responses import json_answer
 from sophia.inference.base import ModelCard
 from sophia.nouns.wording import nearest
 
 
 async def list_models(call: Call) -> Response:
-    return json_answer(ModelInfoList(object="list", data=[_info(card) for card in _cards(call)]))
+    return json_answer(ModelInfoList(object="list", data=[_info(call, card) for card in _cards(call)]))
 
 
 async def get_model(call: Call) -> Response:
@@ -21,7 +21,7 @@ async def get_model(call: Call) -> Response:
     cards = {card.id: card for card in _cards(call)}
     if name not in cards:
         raise UnknownModel(f"there is no model {name[:200]!r}", field="model", mend=nearest(name, cards))
-    return json_answer(_info(cards[name]))
+    return json_answer(_info(call, cards[name]))
 
 
 def _cards(call: Call) -> list[ModelCard]:
@@ -30,7 +30,7 @@ def _cards(call: Call) -> list[ModelCard]:
     return [card for card in call.deps.models.cards() if not allowed or card.id in allowed]
 
 
-def _info(card: ModelCard) -> ModelInfo:
+def _info(call: Call, card: ModelCard) -> ModelInfo:
     return ModelInfo(
         id=card.id,
         object="model",
@@ -40,4 +40,16 @@ def _info(card: ModelCard) -> ModelInfo:
         tiers=list(card.tiers),
         context_tokens=card.context_tokens,
         dimensions=card.dimensions,
+        deployments=[
+            DeploymentInfo(
+                name=status.name,
+                provider=status.provider,
+                state=status.state,
+                resting=status.resting,
+                order=status.order,
+                weight=status.weight,
+                in_flight=status.in_flight,
+            )
+            for status in call.deps.models.deployments(card)
+        ],
     )

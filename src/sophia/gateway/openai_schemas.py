@@ -71,6 +71,21 @@ class EmbeddingResponse(msgspec.Struct, frozen=True, kw_only=True):
     usage: TokenUsage
 
 
+class DeploymentInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A model at one provider, as this gateway sees it."""
+
+    name: str
+    """As the header ``x-sophia-provider`` gives it."""
+    provider: str
+    state: str
+    """``closed``: calls pass; ``open``: it failed and is left alone; ``half_open``: one call is to decide."""
+    resting: bool
+    """It asked for a pause: it is asked only when nobody else can be."""
+    order: int
+    weight: float
+    in_flight: int
+
+
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """OpenAI's model object with what Sophia knows besides."""
 
@@ -84,6 +99,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     tiers: list[str]
     context_tokens: int | None
     dimensions: int | None
+    deployments: list[DeploymentInfo]
+    """Who serves it, in the order in which they are asked."""
 
 
 class ModelInfoList(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any
 
 import msgspec
 
 
 class AssembledReply:
-    """A ``Reply`` whose body is already here."""
+    """An ``Answer`` whose body is already here."""
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
-        self.status = 200
+    def __init__(self, document: Mapping[str, Any], provider: str, status: int = 200) -> None:
+        self.status = status
+        self.provider = provider
         self.headers: Mapping[str, str] = {"content-type": "application/json"}
+        self.on_end: Callable[[bool], None] | None = None
         self._body = msgspec.json.encode(document)
+
+    async def begin(self) -> bytes:
+        await self.close()
+        return self._body
 
     async def read(self) -> bytes:
         return self._body
@@ -22,8 +28,13 @@ class AssembledReply:
     async def chunks(self) -> AsyncGenerator[bytes]:
         yield self._body
 
+    def mark(self, headers: Mapping[str, str]) -> None:
+        self.headers = {**self.headers, **headers}
+
     async def close(self) -> None:
-        return None
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            on_end(False)
 
 
 async def assemble_chat(chunks: AsyncIterator[dict[str, Any]]) -> dict[str, Any]:

@@ -31,6 +31,22 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     usd_per_1k_output_tokens: float = 0.0
 
 
+class DeploymentStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A model at one provider, as this process sees it."""
+
+    name: str
+    """As ``x-sophia-provider`` gives it."""
+    provider: str
+    upstream_model: str
+    order: int
+    weight: float
+    state: str
+    """``closed``: calls pass; ``open``: it failed and is left alone; ``half_open``: one call is to decide."""
+    resting: bool
+    """It asked for a pause: it is asked only when nobody else can be."""
+    in_flight: int
+
+
 class ChatDelta(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of a streamed answer; the last one has ``finish_reason`` and ``usage``."""
 
@@ -59,7 +75,9 @@ class Reply(Protocol):
     """An upstream's HTTP answer, body not yet read. ``close`` aborts what still runs upstream."""
 
     status: int
-    headers: Mapping[str, str]
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
 
     async def read(self) -> bytes: ...
 
@@ -102,6 +120,13 @@ class Models(Protocol):
     async def embed(self, card: ModelCard, texts: Sequence[str]) -> EmbeddingAnswer: ...
 
     async def forward(self, card: ModelCard, path: str, body: Mapping[str, Any]) -> Reply:
-        """Send an OpenAI-shaped request on unchanged but for the model's name; error statuses are passed back, not raised."""
+        """Send an OpenAI-shaped request on unchanged but for the model's name; error statuses are passed back, not raised.
+
+        The reply is there once its first byte (of a stream) or its last one is: until then other deployments stand in.
+        Its headers ``x-sophia-provider`` and ``x-sophia-attempts`` say whose it is, and after how many attempts.
+        """
+
+    def deployments(self, card: ModelCard) -> Sequence[DeploymentStatus]:
+        """Who serves a model, in the configuration's order; none for one that only this process serves."""
 
     async def close(self) -> None: ...

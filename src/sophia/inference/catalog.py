@@ -73,7 +73,8 @@ class Catalog:
 
     def _needs(self, model: ModelSettings) -> str:
         ways = []
-        for name in model.providers:
+        for key, deployment in model.deployments().items():
+            name = deployment.provider or key
             provider = self._settings.providers.get(name)
             variables = " and ".join(provider.when_set) if provider is not None else ""
             ways.append(f"{name} (set {variables})" if variables else name)
@@ -96,14 +97,15 @@ def priced(card: ModelCard, usage: Usage) -> Usage:
 def _card(
     name: str, model: ModelSettings, providers: Mapping[str, ResolvedProvider], in_process: Collection[str]
 ) -> ModelCard | None:
-    provider = next((provider for provider in model.providers if provider in providers), None)
-    if provider is None and name not in in_process:
+    in_use = [d for key, d in model.deployments().items() if (d.provider or key) in providers]
+    first = min(in_use, key=lambda deployment: deployment.order or 0, default=None)
+    if first is None and name not in in_process:
         return None
     return ModelCard(
         id=name,
         kind=model.kind,
-        provider=provider or IN_PROCESS,
-        upstream_model=model.providers[provider] if provider else name,
+        provider=(first.provider if first else None) or IN_PROCESS,
+        upstream_model=first.model if first else name,
         tiers=tuple(model.tiers),
         context_tokens=model.context_tokens,
         outline_first=model.outline_first,

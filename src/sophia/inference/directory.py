@@ -5,18 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
-from sophia.inference.base import ChatAnswer, ChatDelta, Embedder, EmbeddingAnswer, ModelCard, Reply
-from sophia.inference.catalog import Catalog, priced
+from prometheus_client import CollectorRegistry
+
+from sophia.inference.base import (
+    ChatAnswer,
+    ChatDelta,
+    DeploymentStatus,
+    Embedder,
+    EmbeddingAnswer,
+    ModelCard,
+    Reply,
+)
+from sophia.inference.catalog import IN_PROCESS, Catalog, priced
 from sophia.inference.chat_call import chat_body, deltas, refused_parameter, without
+from sophia.inference.client import CHAT_PATH, EMBEDDINGS_PATH, Client, limits_of
+from sophia.inference.deployments import Deployment, ModelCalls
+from sophia.inference.metrics import InferenceMetrics
 from sophia.nouns.errors import InvalidInput, UpstreamError
 from sophia.nouns.usage import Usage
 from sophia.settings.loaded import ResolvedProvider
 from sophia.settings.model import Settings
-
-if TYPE_CHECKING:
-    from sophia.inference.upstream import Upstream
 
 
 class ModelDirectory:
@@ -31,13 +42,17 @@ class ModelDirectory:
         settings: Settings,
         providers: Mapping[str, ResolvedProvider],
         embedders: Mapping[str, Embedder] | None = None,
+        registry: CollectorRegistry | None = None,
     ) -> None:
+        self._settings = settings
         self._embedders = dict(embedders or {})
         self._catalog = Catalog(settings, providers, in_process=self._embedders)
         self._providers = providers
-        self._upstreams: dict[str, Upstream] = {}
+        self._metrics = InferenceMetrics(registry if registry is not None else CollectorRegistry())
+        self._calls: dict[str, ModelCalls] = {}
+        self._clients: dict[str, Client] = {}
         """Opened with the first call, HTTP client and all: a worker at rest is small."""
-        self._refused: dict[tuple[str, str], set[str]] = {}
+        self._refused: dict[str, set[str]] = {}
 
     def cards(self) -> Sequence[ModelCard]:
         return self._catalog.cards()
@@ -63,16 +78,17 @@ class ModelDirectory:
     ) -> AsyncGenerator[ChatDelta]:
         """Parameters are OpenAI's (``max_tokens``, ``temperature``, ``seed``, …) and ``json_schema``, to which the
         text is then constrained. One that a provider refuses and that can be spared is left out from then on."""
-        from sophia.inference.upstream import CHAT_PATH
+        from sophia.inference.answers import events
 
-        upstream = self._upstream(card)
+        calls = self._calls_of(card)
         body = chat_body(card, messages, params)
-        refused = self._refused.setdefault((card.provider, card.upstream_model), set())
+        refused = self._refused.setdefault(card.id, set())
         while True:
             request = without(body, refused)
+            answer = await calls.send(CHAT_PATH, request)
             try:
                 async with (
-                    aclosing(upstream.stream(CHAT_PATH, request)) as chunks,
+                    aclosing(events(answer)) as chunks,
                     aclosing(deltas(card, messages, chunks)) as pieces,
                 ):
                     async for piece in pieces:
@@ -83,6 +99,8 @@ class ModelDirectory:
                 if parameter is None:
                     raise
                 refused.add(parameter)
+            finally:
+                await answer.close()
 
     async def embed(self, card: ModelCard, texts: Sequence[str]) -> EmbeddingAnswer:
         if not texts:
@@ -96,30 +114,57 @@ class ModelDirectory:
                 usage=priced(card, answer.usage),
                 truncated=answer.truncated,
             )
+        from sophia.inference.answers import whole
         from sophia.inference.embedding_call import embedding_answer, embedding_body
-        from sophia.inference.upstream import EMBEDDINGS_PATH
 
-        document = await self._upstream(card).call(EMBEDDINGS_PATH, embedding_body(card, texts))
-        return embedding_answer(card, len(texts), document)
+        reply = await self._calls_of(card).send(EMBEDDINGS_PATH, embedding_body(card, texts))
+        return embedding_answer(card, len(texts), await whole(reply))
 
     async def forward(self, card: ModelCard, path: str, body: Mapping[str, Any]) -> Reply:
         """``path`` is OpenAI's below ``/v1``: ``/chat/completions``, ``/embeddings``."""
-        return await self._upstream(card).forward(path, {**body, "model": card.upstream_model})
+        return await self._calls_of(card).send(path, body)
+
+    def deployments(self, card: ModelCard) -> Sequence[DeploymentStatus]:
+        return self._calls_of(card).statuses() if card.provider != IN_PROCESS else ()
 
     async def close(self) -> None:
         async with asyncio.TaskGroup() as group:
-            for upstream in self._upstreams.values():
-                group.create_task(upstream.close())
+            for client in self._clients.values():
+                group.create_task(client.close())
             for embedder in self._embedders.values():
                 group.create_task(embedder.close())
 
-    def _upstream(self, card: ModelCard) -> Upstream:
-        upstream = self._upstreams.get(card.provider)
-        if upstream is None:
+    def _calls_of(self, card: ModelCard) -> ModelCalls:
+        calls = self._calls.get(card.id)
+        if calls is None:
+            calls = self._calls[card.id] = self._open(card)
+        return calls
+
+    def _open(self, card: ModelCard) -> ModelCalls:
+        model = self._settings.models[card.id]
+        deployments = []
+        for name, deployment in model.deployments().items():
+            provider = self._providers.get(deployment.provider or name)
+            if provider is not None:
+                deployments.append(
+                    Deployment(
+                        card.id,
+                        name,
+                        deployment,
+                        limits_of(provider.settings, deployment),
+                        provider.settings.breaker,
+                        partial(self._client, provider),
+                        self._metrics,
+                    )
+                )
+        if not deployments:
+            raise InvalidInput(f"{card.id!r} is served in this process only", field="model")
+        return ModelCalls(card.id, deployments, model.fallback)
+
+    def _client(self, provider: ResolvedProvider) -> Client:
+        client = self._clients.get(provider.name)
+        if client is None:
             from sophia.inference.upstream import Upstream
 
-            provider = self._providers.get(card.provider)
-            if provider is None:
-                raise InvalidInput(f"{card.id!r} is served in this process only", field="model")
-            upstream = self._upstreams[card.provider] = Upstream(provider)
-        return upstream
+            client = self._clients[provider.name] = Upstream(provider)
+        return client

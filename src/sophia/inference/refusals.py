@@ -19,11 +19,11 @@ def refusal(provider: str, status: int, headers: Mapping[str, str], body: bytes)
     else ``UpstreamError`` with the status and, as ``field``, the parameter the provider named."""
     message, parameter = _reason(body)
     text = f"{provider} answered {status}: {message}" if message else f"{provider} answered {status}"
-    retry_after_s = _retry_after_s(headers.get("retry-after"))
+    wait_s = retry_after_s(headers.get("retry-after"))
     if status == 429:
-        return RateLimited(text, retry_after_s=retry_after_s)
+        return RateLimited(text, retry_after_s=wait_s)
     if status == 408 or (status >= 500 and status != 501):
-        return Unavailable(text, retry_after_s=retry_after_s)
+        return Unavailable(text, retry_after_s=wait_s)
     return UpstreamError(text, status=status, field=parameter)
 
 
@@ -47,7 +47,7 @@ def _reason(body: bytes) -> tuple[str, str | None]:
     return str(message)[:MESSAGE_CHARACTERS], parameter if isinstance(parameter, str) else None
 
 
-def _retry_after_s(value: str | None) -> float | None:
+def retry_after_s(value: str | None) -> float | None:
     """Seconds, or a date (RFC 9110, 10.2.3)."""
     if value is None:
         return None

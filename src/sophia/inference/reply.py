@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 import aiohttp
 
-from sophia.nouns.errors import Unavailable, UpstreamError
+from sophia.inference.client import Late
+from sophia.nouns.errors import SophiaError, Unavailable, UpstreamError
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
@@ -32,7 +32,7 @@ _DROPPED_HEADERS = frozenset(
 
 
 class HttpReply:
-    """A ``Reply`` over aiohttp. Whoever holds one reads it to its end or closes it: until then it takes one of the
+    """An ``Answer`` over aiohttp. Whoever holds one reads it to its end or closes it: until then it takes one of the
     provider's concurrent calls.
 
     ``first_byte_s`` and ``idle_s`` bound the wait for the first and for every further piece of the body.
@@ -44,65 +44,101 @@ class HttpReply:
         response: aiohttp.ClientResponse,
         *,
         provider: str,
+        streamed: bool,
         first_byte_s: float,
         idle_s: float,
-        on_end: Callable[[], None],
+        on_free: Callable[[], None],
     ) -> None:
         self.status: int = response.status
-        self.headers: Mapping[str, str] = {
-            name.lower(): value for name, value in response.headers.items() if name.lower() not in _DROPPED_HEADERS
-        }
+        self.provider = provider
+        self.on_end: Callable[[bool], None] | None = None
         self._response = response
-        self._provider = provider
-        self._first_byte_s = first_byte_s
+        self._streamed = streamed and response.status == 200
+        self._wait_s = first_byte_s
         self._idle_s = idle_s
-        self._on_end: Callable[[], None] | None = on_end
+        self._on_free: Callable[[], None] | None = on_free
+        self._body: bytes | None = None
+        self._first = b""
+        self._marks: Mapping[str, str] = {}
+        self._broken = False
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        kept = {name.lower(): value for name, value in self._response.headers.items()}
+        for name in _DROPPED_HEADERS & kept.keys():
+            del kept[name]
+        kept.update(self._marks)
+        return kept
+
+    def mark(self, headers: Mapping[str, str]) -> None:
+        self._marks = headers
+
+    async def begin(self) -> bytes:
+        if not self._streamed:
+            return await self.read()
+        # Some providers send comments to keep the connection while they think: that is no beginning of an answer.
+        while not self._first or (self._first.startswith(b":") and b"\ndata" not in self._first):
+            chunk = await self._next(self._wait_s)
+            if not chunk:
+                break
+            self._first += chunk
+        self._wait_s = self._idle_s
+        return self._first
 
     async def read(self) -> bytes:
         """The whole body, at most ``MAX_BODY_BYTES``."""
-        body = bytearray()
-        async for chunk in self.chunks():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                await self.close()
-                raise UpstreamError(f"{self._provider} sent more than {MAX_BODY_BYTES} bytes", status=self.status)
-        return bytes(body)
+        if self._body is None:
+            body = bytearray()
+            async for chunk in self.chunks():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    await self.close()
+                    raise UpstreamError(f"{self.provider} sent more than {MAX_BODY_BYTES} bytes", status=self.status)
+            self._body = bytes(body)
+        return self._body
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        wait_s = self._first_byte_s
+        if self._body is not None:
+            yield self._body
+            return
         try:
-            while True:
-                with unreachable_as_unavailable(self._provider):
-                    async with asyncio.timeout(wait_s):
-                        chunk = await self._response.content.readany()
-                if not chunk:
-                    break
-                wait_s = self._idle_s
+            if self._first:
+                first, self._first = self._first, b""
+                yield first
+            while chunk := await self._next(self._wait_s):
+                self._wait_s = self._idle_s
                 yield chunk
         finally:
             await self.close()
 
     async def close(self) -> None:
         """Drop the connection unless the body was read to its end, in which case it is kept for the next call."""
-        if self._on_end is None:
+        if self._on_free is None:
             return
-        on_end, self._on_end = self._on_end, None
+        on_free, self._on_free = self._on_free, None
         self._response.close()
-        on_end()
+        on_free()
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            on_end(self._broken)
+
+    async def _next(self, wait_s: float) -> bytes:
+        try:
+            async with asyncio.timeout(wait_s):
+                return await self._response.content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            self._broken = True
+            raise as_ours(error, self.provider) from error
 
 
-@contextmanager
-def unreachable_as_unavailable(provider: str) -> Iterator[None]:
-    """Translate what aiohttp raises while a provider is called or read."""
-    try:
-        yield
-    except aiohttp.ConnectionTimeoutError as error:
-        raise Unavailable(f"{provider} cannot be reached: no connection in time") from error
-    except TimeoutError as error:
-        raise Unavailable(f"{provider} did not answer in time") from error
-    except aiohttp.ClientPayloadError as error:
-        raise Unavailable(f"the answer of {provider} broke off: {error}") from error
-    except aiohttp.InvalidURL as error:
-        raise UpstreamError(f"the address of {provider} is not a URL: {error}") from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise Unavailable(f"{provider} cannot be reached: {error or type(error).__name__}") from error
+def as_ours(error: Exception, provider: str) -> SophiaError:
+    """What aiohttp raises while a provider is called or read."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return Unavailable(f"{provider} cannot be reached: no connection in time")
+    if isinstance(error, TimeoutError):
+        return Late(f"{provider} did not answer in time")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return Unavailable(f"the answer of {provider} broke off: {error}")
+    if isinstance(error, aiohttp.InvalidURL):
+        return UpstreamError(f"the address of {provider} is not a URL: {error}")
+    return Unavailable(f"{provider} cannot be reached: {error or type(error).__name__}")

@@ -21,7 +21,7 @@ def unserved(loaded: Loaded) -> list[str]:
                     for model in settings.models.values()
                     if model.kind == kind
                     for name, provider in settings.providers.items()
-                    if name in model.providers and provider.when_set
+                    if name in model.provider_names() and provider.when_set
                 }
             )
             found.append(f"no {kind} model in use serves tier {', '.join(tiers)}; set one of {', '.join(names)}")

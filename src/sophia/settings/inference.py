@@ -8,6 +8,7 @@ import msgspec
 
 from sophia.nouns.serving import Serving
 from sophia.nouns.task import Tier
+from sophia.settings.deployments import BreakerSettings, DeploymentSettings, FallbackSettings
 from sophia.settings.fields import CountFrom1, NotNegative, Positive, SecretRef, Section
 
 
@@ -30,14 +31,16 @@ class ProviderSettings(Section, frozen=True, kw_only=True):
     answer_timeout_s: Positive = 600.0
     """An answer that is not streamed must be there by then; its first byte comes with its last."""
     max_concurrency: CountFrom1 = 64
+    breaker: BreakerSettings = BreakerSettings()
 
 
 class ModelSettings(Section, frozen=True, kw_only=True):
-    """A model by the name that users give. The first of ``providers`` that is in use serves it."""
+    """A model by the name that users give. The first of ``providers`` that is in use serves it; the others stand in."""
 
     kind: Annotated[str, msgspec.Meta(pattern="^(chat|embedding)$")]
-    providers: dict[str, str]
-    """Provider name -> the name it knows the model by, in order of preference."""
+    providers: dict[str, str | DeploymentSettings]
+    """Provider name -> the name it knows the model by, in order of preference; or a mapping that says more."""
+    fallback: FallbackSettings = FallbackSettings()
     tiers: tuple[Tier, ...] = ()
     """Tiers that use this model when a request names none. Of several, the first in the file's order that a provider
     in use serves; models that only ``sophia.yaml`` has come before the packaged ones."""
@@ -51,6 +54,21 @@ class ModelSettings(Section, frozen=True, kw_only=True):
     usd_per_1k_output_tokens: NotNegative = 0.0
     serving: Serving | None = None
     """How GPU hosts of ours serve it. Without it nothing but its name is known to the fit check."""
+
+    def deployments(self) -> dict[str, DeploymentSettings]:
+        """``providers`` with everything said: each with its provider and its order."""
+        found = {}
+        for place, (name, given) in enumerate(self.providers.items()):
+            deployment = DeploymentSettings(model=given) if isinstance(given, str) else given
+            found[name] = msgspec.structs.replace(
+                deployment,
+                provider=deployment.provider or name,
+                order=place if deployment.order is None else deployment.order,
+            )
+        return found
+
+    def provider_names(self) -> frozenset[str]:
+        return frozenset(deployment.provider or name for name, deployment in self.deployments().items())
 
 
 class HandlerDefaults(Section, frozen=True, kw_only=True):

@@ -227,7 +227,7 @@ def _provider(name: str, provider: ProviderSettings, missing: _Missing) -> Resol
 def usable_models(settings: Settings, providers: Mapping[str, ResolvedProvider]) -> frozenset[str]:
     """Models that can be served: by a provider in use, or by an embedded one, which may only not be up yet."""
     usable = set(providers) | {name for name, p in settings.providers.items() if p.kind in EMBEDDED_KINDS}
-    return frozenset(name for name, model in settings.models.items() if usable & model.providers.keys())
+    return frozenset(name for name, model in settings.models.items() if usable & model.provider_names())
 
 
 def model_of_tier(settings: Settings, usable: frozenset[str], kind: str, tier: Tier) -> str | None:

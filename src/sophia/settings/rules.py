@@ -108,8 +108,9 @@ def _models(settings: Settings) -> Iterator[Fault]:
         path = ("models", name)
         if not model.providers:
             yield Fault(path=(*path, "providers"), what="is empty", mend="name at least one provider")
-        for provider in model.providers:
-            yield from _unknown((*path, "providers", provider), "provider", provider, settings.providers)
+        for key, deployment in model.deployments().items():
+            provider = deployment.provider or key
+            yield from _unknown((*path, "providers", key), "provider", provider, settings.providers)
         if model.kind == "embedding" and model.dimensions is None:
             yield Fault(path=(*path, "dimensions"), what="is missing; an embedding model needs it")
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from sophia.nouns.pool import PoolSpec, Window
-from sophia.settings import fields, inference, machines, model
+from sophia.settings import deployments, fields, inference, machines, model
 from sophia.settings.merge import NAMED
 
 SCHEMA_ID = "urn:sophia:schema:sophia.yaml:1"
@@ -24,7 +24,11 @@ def json_schema(*, partial: bool = False) -> dict[str, Any]:
     """The schema (2020-12) of the merged settings; ``partial``: of a user's file, which may leave anything out."""
     schema = msgspec.json.schema(model.Settings)
     definitions: dict[str, Any] = schema["$defs"]
-    sections = {name: thing for module in (fields, inference, machines, model) for name, thing in vars(module).items()}
+    sections = {
+        name: thing
+        for module in (fields, deployments, inference, machines, model)
+        for name, thing in vars(module).items()
+    }
     sections |= {"PoolSpec": PoolSpec, "Window": Window}
     for name, definition in definitions.items():
         _describe(definition, sections.get(name))

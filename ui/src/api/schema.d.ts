@@ -897,6 +897,22 @@ export interface components {
             tasks: components["schemas"]["TaskSummary"][];
         };
         /**
+         * DeploymentInfo
+         * @description A model at one provider, as this gateway sees it.
+         */
+        DeploymentInfo: {
+            in_flight: number;
+            /** @description As the header `x-sophia-provider` gives it. */
+            name: string;
+            order: number;
+            provider: string;
+            /** @description It asked for a pause: it is asked only when nobody else can be. */
+            resting: boolean;
+            /** @description `closed`: calls pass; `open`: it failed and is left alone; `half_open`: one call is to decide. */
+            state: string;
+            weight: number;
+        };
+        /**
          * Durability
          * @description What an accepted task survives: a crash of the queue's server, or its loss together with its disk.
          * @enum {unknown}
@@ -1220,6 +1236,8 @@ export interface components {
         ModelInfo: {
             context_tokens: number | null;
             created: number;
+            /** @description Who serves it, in the order in which they are asked. */
+            deployments: components["schemas"]["DeploymentInfo"][];
             dimensions: number | null;
             id: string;
             /** @description `chat` or `embedding`. */
