@@ -24,7 +24,8 @@ def embedding_engine(loaded: Loaded) -> OnnxEmbedder:
     from sophia.inference.packaged import EMBEDDING_MODEL, embedding_model_folder
 
     settings = loaded.settings.embedding
-    names = [model.providers[PROVIDER] for model in loaded.settings.models.values() if PROVIDER in model.providers]
+    deployments = [model.deployments().get(PROVIDER) for model in loaded.settings.models.values()]
+    names = [deployment.model for deployment in deployments if deployment is not None]
     return onnx_embedder(
         Path(settings.folder) if settings.folder else embedding_model_folder(),
         models_dir(loaded),
