@@ -20,6 +20,7 @@ from sophia.nouns.pool import Demand, InstanceState, PoolSpec, PoolStatus, Scale
 from sophia.pools.act import Actor
 from sophia.pools.breakers import Breakers
 from sophia.pools.journal import Journal
+from sophia.pools.memory import Memory
 from sophia.pools.observe import Observation, demand_for, observe
 from sophia.pools.orders import OrderDesk
 from sophia.pools.pace import Pace
@@ -85,6 +86,7 @@ class PoolManager:
         self._reaper = Reaper(self._pools, providers, ledger, clock, settings.pools_loop.reap_every_s)
         self._paces = {name: Pace() for name in self._pools}
         self._histories = {name: History(spec.scaling) for name, spec in self._pools.items()}
+        self._memory = Memory(self._histories, events, clock)
         self._loaded = False
         self._rest_s = 0.0
         """How long nothing is expected to change by itself."""
@@ -107,6 +109,8 @@ class PoolManager:
             for task in (passes, reaping, stopping):
                 task.cancel()
             await asyncio.gather(passes, reaping, stopping, return_exceptions=True)
+            if self._loaded:
+                await self._memory.keep(now=True)
             self._stopped.set()
         if not passes.cancelled():
             passes.result()
@@ -125,6 +129,8 @@ class PoolManager:
             self._roster.load(kept.instances, kept.seen_at_ms)
             self._spending.load(kept.everything)
             self._desk.open(kept.cordoned)
+            self._histories.update({name: History(spec.scaling) for name, spec in self._pools.items()})
+            await self._memory.recall()
             self._loaded = True
         seen = await observe(self._queue, self._providers, self._clock)
         await self._take_in(seen)
@@ -134,6 +140,7 @@ class PoolManager:
             looks = [group.create_task(self._look_after(name, spec, seen)) for name, spec in self._pools.items()]
         statuses = [look.result() for look in looks]
         await self._tell(statuses)
+        await self._memory.keep()
         quiet = all(self._is_quiet(status) for status in statuses)
         self._rest_s = self._quiet_for_s(statuses, seen.at_ms) if quiet else 0.0
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from math import sqrt
 
+import msgspec
+
 from sophia.nouns.pool import Demand, Scaling
 
 CELL_MS = 60_000
@@ -31,12 +33,26 @@ PACE_Z = 4.0
 """How many fewer there are with a budget that is untouched."""
 
 
-class _Cell:
-    __slots__ = ("count", "counts", "squares", "total")
+class Cell(msgspec.Struct):
+    """How often each number of slots was seen in a minute, with the sums."""
 
-    def __init__(self) -> None:
-        self.count = self.total = self.squares = 0
-        self.counts: Counter[int] = Counter()
+    count: int = 0
+    total: int = 0
+    squares: int = 0
+    counts: dict[int, int] = {}
+
+
+class Learned(msgspec.Struct, frozen=True, kw_only=True):
+    """What a history knows, for whoever looks after the pool next. Bounded: two hours of minutes, a week of quarters."""
+
+    at: int | None
+    """The last minute, since 1970."""
+    cell: Cell
+    cells: tuple[Cell, ...]
+    bins: tuple[float, ...]
+    seen: tuple[int, ...]
+    started: float
+    late: float
 
 
 class History:
@@ -47,8 +63,8 @@ class History:
         self._objective_s = scaling.objective_s
         self._allowed = 1 - scaling.share
         self._at: int | None = None
-        self._cell = _Cell()
-        self._cells: deque[_Cell] = deque()
+        self._cell = Cell()
+        self._cells: deque[Cell] = deque()
         self._count = self._total = self._squares = 0
         self._counts: Counter[int] = Counter()
         self._bins = [0.0] * BINS
@@ -74,7 +90,31 @@ class History:
         cell.count += 1
         cell.total += slots
         cell.squares += slots * slots
-        cell.counts[slots] += 1
+        cell.counts[slots] = cell.counts.get(slots, 0) + 1
+
+    def learned(self) -> Learned:
+        """All of it, to be kept."""
+        return Learned(
+            at=self._at,
+            cell=self._cell,
+            cells=tuple(self._cells),
+            bins=tuple(round(one, 3) for one in self._bins),
+            seen=tuple(self._seen),
+            started=self._started,
+            late=self._late,
+        )
+
+    def resume(self, learned: Learned, now_ms: int) -> None:
+        """Go on where another one ended. Minutes that are too long ago to say what comes next are left out; the week and
+        the error budget are not."""
+        if learned.at is None or len(learned.bins) != BINS or len(learned.seen) != BINS:
+            return
+        self._bins, self._seen = list(learned.bins), list(learned.seen)
+        self._started, self._late = learned.started, learned.late
+        if 0 <= now_ms // CELL_MS - learned.at <= WINDOW:
+            self._at, self._cell = learned.at, learned.cell
+            for cell in learned.cells[-WINDOW:]:
+                self._keep(cell)
 
     def likely(self) -> float:
         """Slots that suffice while what is launched now boots: mean and spread of the last two hours, moved as the day
@@ -100,7 +140,7 @@ class History:
         count = self._count + self._cell.count
         if not count:
             return 0
-        counts = self._counts + self._cell.counts
+        counts = self._counts + Counter(self._cell.counts)
         instances = 0
         while instances < 10_000:
             floor = instances * slots
@@ -135,7 +175,13 @@ class History:
         return sum(self._bins[one] for one in same) / len(same) if same else None
 
     def _close(self, at: int) -> None:
-        cell, self._cell = self._cell, _Cell()
+        cell, self._cell = self._cell, Cell()
+        self._keep(cell)
+        index = at * CELL_MS // BIN_MS % BINS
+        self._seen[index] = min(self._seen[index] + 1, BIN_WEIGHT)
+        self._bins[index] += (cell.total / cell.count - self._bins[index]) / self._seen[index]
+
+    def _keep(self, cell: Cell) -> None:
         self._cells.append(cell)
         self._count += cell.count
         self._total += cell.total
@@ -147,9 +193,6 @@ class History:
             self._total -= old.total
             self._squares -= old.squares
             self._counts.subtract(old.counts)
-        index = at * CELL_MS // BIN_MS % BINS
-        self._seen[index] = min(self._seen[index] + 1, BIN_WEIGHT)
-        self._bins[index] += (cell.total / cell.count - self._bins[index]) / self._seen[index]
 
     def _spend(self, demand: Demand, now_ms: int) -> None:
         """What started since the last look, and what of it was late. The queue is first come first served, so what
