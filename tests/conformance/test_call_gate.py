@@ -265,7 +265,7 @@ async def test_a_server_that_is_gone_for_a_while_loses_no_count(own_redis: Redis
     client = connect(own_redis.url)
     budget = TenantBudget(usd_per_day=1.0)
     async with gates(client) as (gate,):
-        running = [await gate.open(ask(budget=budget)) for _ in range(10)]
+        running = [await grant(gate, ask(budget=budget)) for _ in range(10)]
         await own_redis.stop(5)
         with pytest.raises(Unavailable) as caught:
             await gate.open(ask(budget=budget))
