@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import shutil
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 import pytest
 import pytest_asyncio
 
 from sophia.embedded.nats_server import NatsServer
 from sophia.events.jetstream import JetStreamEventLog
-from sophia.nouns.errors import SophiaError, Unavailable
-from sophia.nouns.event import EventKind
-from sophia.nouns.task import AttemptOutcome, Task, TaskState
-from sophia.queue.base import Lease, Settlement
+from sophia.nouns.task import Task, TaskState
+from sophia.queue.base import Lease
 from sophia.queue.jetstream import (
     Bus,
     JetStreamOptions,
@@ -25,16 +21,18 @@ from sophia.queue.jetstream import (
     close_bus,
     names,
     open_bus,
+    settling,
     steps,
 )
 from sophia.queue.jetstream.committer import Committer
 from sophia.queue.jetstream.discards import Discards
+from sophia.queue.jetstream.failures import Trouble
 from sophia.queue.jetstream.messages import Put
 from sophia.queue.jetstream.picking import UNRIPE_MS
-from sophia.queue.jetstream.steps import Step
+from sophia.queue.jetstream.step import Step
 from tests.support.jetstream_bench import MovedClock
+from tests.support.nats_survival import done, surviving
 from tests.support.tasks import make_task
-from tests.support.waiting import eventually
 
 OPTIONS = JetStreamOptions(streams=("light",), lease_s=0.3)
 
@@ -55,6 +53,29 @@ class NoDiscards(Discards):
     def add(self, seqs: Iterable[int]) -> None:
         if list(seqs):
             raise Crash
+
+
+class DeafBus(Bus):
+    """Does not hear the answer to the next batch. With ``late``, that reaches the server only after another one was tried."""
+
+    def __init__(self, bus: Bus, *, late: bool = False) -> None:
+        self.__dict__.update(bus.__dict__)
+        self.is_deaf = True
+        self._late = late
+        self._held: list[Put] = []
+
+    async def write(self, puts: Sequence[Put]) -> int:
+        if self.is_deaf and len(puts) > 1:
+            self.is_deaf = False
+            if self._late:
+                self._held = list(puts)
+            else:
+                await super().write(puts)
+            raise Trouble("no answer")
+        held, self._held = self._held, []
+        if held:
+            await super().write(held)
+        return await super().write(puts)
 
 
 class Side:
@@ -97,10 +118,6 @@ async def dying(bus: Bus) -> Side:
     return Side(DyingBus(bus))
 
 
-def done(lease: Lease) -> Settlement:
-    return Settlement(lease=lease, outcome=AttemptOutcome.SUCCEEDED, result="ok")
-
-
 async def store_without_the_record(bus: Bus, step: Step) -> None:
     """What a server may have kept of a batch that it was killed in."""
     for put in step.messages()[:-1]:
@@ -137,6 +154,22 @@ async def test_a_worker_that_dies_right_after_it_has_leased_loses_the_lease_only
     assert await alive.work.settle([done(lease)]) == [True]
     assert await alive.index() == []
     assert await alive.kinds(task) == ["queued", "running", "retrying", "running", "succeeded"]
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_lease_whose_answer_was_lost_is_given_and_costs_no_attempt(alive: Side, bus: Bus, late: bool) -> None:
+    tasks = [make_task() for _ in range(3)]
+    await alive.tasks.submit(tasks)
+    deaf = Side(DeafBus(bus, late=late))
+    leases = await deaf.lease()
+    assert [(lease.task.id, lease.attempt, lease.attempts_counted) for lease in leases] == [
+        (task.id, 1, 1) for task in tasks
+    ]
+    assert [status.held for status in await deaf.work.extend(leases)] == [True] * 3
+    assert await deaf.work.settle([done(lease) for lease in leases]) == [True] * 3
+    for task in tasks:
+        assert await alive.kinds(task) == ["queued", "running", "succeeded"]
+    assert await alive.index() == []
 
 
 async def test_a_worker_that_dies_right_after_it_has_settled_has_settled(alive: Side, dying: Side) -> None:
@@ -212,7 +245,7 @@ async def test_part_of_a_settlement_is_no_settlement(alive: Side, bus: Bus) -> N
     await alive.tasks.submit([task])
     (lease,) = await alive.lease()
     (known,) = (await Committer(bus).known([task.id])).values()
-    step = steps.settle(known, done(lease), await alive.clock.now_ms(), known.record.events, ())
+    step = settling.settle(known, done(lease), await alive.clock.now_ms(), known.record.events, ())
     await store_without_the_record(bus, step)
     assert await alive.state(task) is TaskState.RUNNING
     assert await alive.work.settle([done(lease)]) == [True]
@@ -267,71 +300,37 @@ async def test_a_stream_that_was_deleted_is_made_anew(alive: Side, bus: Bus) -> 
     assert [lease.task.id for lease in await alive.lease()] == [task.id]
 
 
+async def test_a_router_that_takes_a_new_stream_for_the_old_one_hides_no_change_from_the_ledger(
+    alive: Side, nats_server_url: str
+) -> None:
+    await alive.tasks.submit([make_task() for _ in range(5)])
+    of_the_old = await alive.upkeep.changes(100, 0)
+    await alive.upkeep.acknowledge(of_the_old)
+    other = await open_bus(nats_server_url)
+    await other.api(f"STREAM.DELETE.{names.STREAM}")
+    await other.ensure()
+    tasks = [make_task() for _ in range(10)]
+    await Side(other).tasks.submit(tasks)
+    some = await alive.upkeep.changes(100, 0)
+    assert 0 < len(some) < len(tasks), "those behind the sequence that the old stream had come to"
+    await alive.upkeep.acknowledge(some)
+    # From here on it knows.
+    alive.bus.on_back()
+    assert len(await alive.upkeep.changes(100, 0)) == len(tasks)
+    await alive.upkeep.acknowledge(of_the_old)
+    for upkeep in (alive.upkeep, JetStreamUpkeep(other, OPTIONS)):
+        assert {change.task_id for change in await upkeep.changes(100, 0)} == {task.id for task in tasks}
+    await close_bus(other)
+
+
 async def test_killing_the_server_again_and_again_loses_nothing_and_commits_once(own_nats: NatsServer) -> None:
     bus, other = await open_bus(own_nats.url), await open_bus(own_nats.url)
-    options = JetStreamOptions(streams=("light",), lease_s=2.0)
-    producer, events = JetStreamTaskQueue(bus, options), JetStreamEventLog(bus)
-    upkeep, workers = JetStreamUpkeep(other, options), [JetStreamWorkQueue(b, options) for b in (bus, other)]
-    tasks = [make_task(tenant=f"t{n % 3}") for n in range(120)]
-    accepted: set[str] = set()
-    applied: list[str] = []
-    stop = asyncio.Event()
-
-    async def produce() -> None:
-        for task in tasks:
-            while task.id not in accepted:
-                with contextlib.suppress(Unavailable):
-                    await producer.submit([task])
-                    accepted.add(task.id)
-
-    async def work(queue: JetStreamWorkQueue, name: str) -> None:
-        while not stop.is_set():
-            with contextlib.suppress(SophiaError):
-                leases = await queue.lease(name, ["light"], 4, 0.2)
-                for lease, ok in zip(leases, await queue.settle([done(lease) for lease in leases]), strict=True):
-                    if ok:
-                        applied.append(lease.task.id)
-
-    async def keep_up() -> None:
-        while not stop.is_set():
-            with contextlib.suppress(SophiaError):
-                await upkeep.upkeep(100)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), 0.2)
-
-    async def all_succeeded() -> bool:
-        with contextlib.suppress(SophiaError):
-            records = await producer.get([task.id for task in tasks])
-            return all(record is not None and record.state is TaskState.SUCCEEDED for record in records)
-        return False
-
-    async with asyncio.TaskGroup() as group:
-        producing = group.create_task(produce())
-        for n, queue in enumerate(workers):
-            group.create_task(work(queue, f"w{n}"))
-        group.create_task(keep_up())
+    async with surviving(bus, other, tasks=120, lease_s=2.0) as survival:
         for share in (20, 50, 80):
-            await eventually(lambda s=share: len(accepted) >= s, timeout_s=30)  # type: ignore[misc]
+            await survival.accepted(share)
             assert own_nats.process is not None
             own_nats.process.kill()
             await own_nats.wait()
             await own_nats.start()
-        await producing
-        await eventually(all_succeeded, timeout_s=60)
-        stop.set()
-    assert len(applied) == len(set(applied))
-    for task in tasks:
-        kinds = [event.kind for event in await events.task_log(task.id, 0)]
-        assert kinds.count(EventKind.TASK_SUCCEEDED) == 1
-        assert kinds[-1] is EventKind.TASK_SUCCEEDED
-
-    async def swept_up() -> bool:
-        await upkeep.upkeep(100)
-        return all((row.waiting, row.running) == (0, 0) for row in await producer.stats())
-
-    await eventually(swept_up, timeout_s=15)
-    for queue in workers:
-        await queue.close()
-    await producer.close()
     await close_bus(bus)
     await close_bus(other)

@@ -18,7 +18,7 @@ from sophia.queue.jetstream import names
 from sophia.queue.jetstream.bus import Bus
 from sophia.queue.jetstream.messages import Put, Stored
 from sophia.queue.jetstream.record import decode_record
-from sophia.queue.jetstream.steps import Spending
+from sophia.queue.jetstream.step import Spending
 
 PERIODS_KEPT = 45
 """Days and months; the oldest go first. A reservation is of the day and the month of its admission."""

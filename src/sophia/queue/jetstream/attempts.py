@@ -10,7 +10,7 @@ import msgspec
 from sophia.nouns.errors import Unavailable
 from sophia.nouns.event import Event, EventKind
 from sophia.queue.base import Emission, Lease, LeaseStatus, Settlement
-from sophia.queue.jetstream import names, steps
+from sophia.queue.jetstream import names, settling, steps
 from sophia.queue.jetstream.bus import Bus
 from sophia.queue.jetstream.clock import ServerClock
 from sophia.queue.jetstream.committer import Committer
@@ -20,6 +20,7 @@ from sophia.queue.jetstream.messages import Put
 from sophia.queue.jetstream.options import JetStreamOptions
 from sophia.queue.jetstream.producer import index_entries
 from sophia.queue.jetstream.record import Known, Record, encode_event, event_seq
+from sophia.queue.jetstream.step import Step
 
 TRIES = 20
 
@@ -43,7 +44,7 @@ class Attempts:
         # A settlement's event follows those that were emitted before: one at a time keeps their numbers in order.
         self._writing = asyncio.Lock()
 
-    def begun(self, record: Record, revision: int, entry: int) -> None:
+    def begun(self, record: Record, revision: int, entry: int | None) -> None:
         self._held[record.task.id, record.attempt] = Held(Known(record, revision), record.events, entry)
 
     async def extend(self, leases: Sequence[Lease]) -> list[LeaseStatus]:
@@ -155,14 +156,14 @@ class Attempts:
         held = await self._current([settlements[n].lease for n in open_], fresh=fresh)
         now_ms = await self._clock.now_ms()
         answers: dict[int, bool] = {}
-        made: list[tuple[int, steps.Step]] = []
+        made: list[tuple[int, Step]] = []
         missing: list[int] = []
         for n, one in zip(open_, held, strict=True):
             if one is None:
                 missing.append(n)
                 continue
             entry = (one.entry,) if one.entry is not None else await index_entries(self._bus, one.known)
-            made.append((n, steps.settle(one.known, settlements[n], now_ms, one.newest_event, entry)))
+            made.append((n, settling.settle(one.known, settlements[n], now_ms, one.newest_event, entry)))
         answers.update(await self._settled_before(settlements, missing))
         revisions = await self._committer.each([step for _, step in made])
         for (n, step), revision in zip(made, revisions, strict=True):
@@ -178,7 +179,7 @@ class Attempts:
         answers = {}
         for n in missing:
             found = known.get(settlements[n].lease.task.id)
-            answers[n] = found is not None and found.record.settled == steps.settlement_mark(settlements[n])
+            answers[n] = found is not None and found.record.settled == settling.settlement_mark(settlements[n])
         return answers
 
     async def _current(self, leases: list[Lease], *, fresh: bool = False) -> list[Held | None]:

@@ -10,7 +10,7 @@ from sophia.queue.jetstream.bus import Bus
 from sophia.queue.jetstream.failures import Mismatch
 from sophia.queue.jetstream.messages import Put
 from sophia.queue.jetstream.record import Known, decode_record
-from sophia.queue.jetstream.steps import Step
+from sophia.queue.jetstream.step import Step
 
 ACCOUNT_TRIES = 20
 TOGETHER_TRIES = 5

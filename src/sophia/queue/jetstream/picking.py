@@ -154,6 +154,8 @@ class Picker:
             found += await self._read(key, found[-1].seq if found else seen, wanted * READ_AHEAD)
             if found:
                 self._ahead[key] = found
+            elif not seen:
+                self._ahead.pop(key, None)
         found = found[:wanted]
         if found:
             round_.seen_up_to[key] = found[-1].seq
@@ -171,13 +173,10 @@ class Picker:
             if found or len(page) < count:
                 break
             after = page[-1].seq
-        if page:
-            self._ahead[key] = found
-            if not seen:
-                self._heads[key] = page[0].seq
+        if not seen and page:
+            self._heads[key] = page[0].seq
         elif not seen:
             self._heads.pop(key, None)
-            self._ahead.pop(key, None)
             await self._retire(*key)
         return found
 

@@ -22,6 +22,7 @@ from sophia.queue.jetstream.messages import Put, Stored
 from sophia.queue.jetstream.options import JetStreamOptions
 from sophia.queue.jetstream.record import Known
 from sophia.queue.jetstream.statistics import stream_stats, wait_of
+from sophia.queue.jetstream.step import Step
 from sophia.queue.submission import request_hash
 from sophia.redis.coalesce import Coalescer
 
@@ -113,7 +114,7 @@ class JetStreamTaskQueue:
                 return step.after.public()
         raise Unavailable("the task changes too often to be cancelled now", retry_after_s=1)
 
-    async def _cancellation(self, known: Known, reason: str) -> steps.Step | None:
+    async def _cancellation(self, known: Known, reason: str) -> Step | None:
         record, now_ms = known.record, await self._clock.now_ms()
         if record.state is TaskState.RUNNING:
             return steps.ask_to_cancel(known, reason, now_ms)
@@ -171,7 +172,7 @@ class JetStreamTaskQueue:
         }
         book = await Book.read(self._bus, budgeted) if budgeted else None
         now_ms = await self._clock.now_ms()
-        made: list[steps.Step] = []
+        made: list[Step] = []
         refused: dict[str, ErrorInfo] = {}
         for known in dead:
             task, reserve = known.record.task, rest_of(known.record.task.reserved, known.record.spent)
@@ -207,7 +208,7 @@ class _Admission:
         self, options: JetStreamOptions, known: dict[str, Known], keys: dict[str, Stored], book: Book | None
     ) -> None:
         self.book = book
-        self.steps: list[steps.Step] = []
+        self.steps: list[Step] = []
         self.claims: list[Put] = []
         self._options = options
         self._known = known
@@ -269,7 +270,7 @@ class _Admission:
 def reserved_day(
     options: JetStreamOptions,
     book: Book | None,
-    others: Sequence[steps.Step],
+    others: Sequence[Step],
     task: Task,
     reserve: Reservation | None,
     at_ms: int,

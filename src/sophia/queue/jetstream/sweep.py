@@ -17,12 +17,13 @@ from sophia.queue.jetstream.options import JetStreamOptions
 from sophia.queue.jetstream.picking import UNRIPE_MS
 from sophia.queue.jetstream.producer import index_entries
 from sophia.queue.jetstream.record import Known, decode_record
+from sophia.queue.jetstream.step import Step, Tenure
 
 MARGIN_MIN = 2
 """Minutes are looked at again for so long after they are over: who writes into one may be a little late."""
 UNRECORDED_FACTOR = 10
 """A record that the ledger has not taken up is kept so many times its retention."""
-_tenure = msgspec.json.Decoder(steps.Tenure)
+_tenure = msgspec.json.Decoder(Tenure)
 
 
 class Found(msgspec.Struct):
@@ -76,13 +77,13 @@ class Sweep:
         return sorted((await self._bus.newest(patterns)).values(), key=lambda entry: int(entry.data))
 
     async def _timed(
-        self, entries: list[Stored], step: Callable[[Known, Stored, tuple[int, ...]], steps.Step | None]
+        self, entries: list[Stored], step: Callable[[Known, Stored, tuple[int, ...]], Step | None]
     ) -> tuple[Found, list[Stored]]:
         """Make the steps of those whose time has come; gives those that are left as well."""
         found = Found()
         ripe = [entry for entry in entries if int(entry.data) <= self._now_ms][: self._limit]
         known = await self._committer.known([names.task_id_of(entry.subject) for entry in ripe])
-        made: list[steps.Step] = []
+        made: list[Step] = []
         void: list[int] = []
         for entry in ripe:
             current = known.get(names.task_id_of(entry.subject))
@@ -102,12 +103,12 @@ class Sweep:
             found.later(int(entry.data))
         return found, left
 
-    def _miss_start(self, known: Known, entry: Stored, stale: tuple[int, ...]) -> steps.Step | None:
+    def _miss_start(self, known: Known, entry: Stored, stale: tuple[int, ...]) -> Step | None:
         if not known.record.is_waiting:
             return None
         return steps.miss_start(known, self._now_ms, stale)
 
-    def _promote(self, known: Known, entry: Stored, stale: tuple[int, ...]) -> steps.Step | None:
+    def _promote(self, known: Known, entry: Stored, stale: tuple[int, ...]) -> Step | None:
         record = known.record
         if record.state not in (TaskState.SCHEDULED, TaskState.RETRYING) or record.due_at_ms != int(entry.data):
             return None
@@ -125,7 +126,7 @@ class Sweep:
             key=lambda pair: pair[1].until_ms,
         )[: self._limit]
         known = await self._committer.known([names.task_id_of(entry.subject) for entry, _ in ended])
-        made: list[steps.Step] = []
+        made: list[Step] = []
         void: list[int] = []
         for entry, tenure in ended:
             current = known.get(names.task_id_of(entry.subject))

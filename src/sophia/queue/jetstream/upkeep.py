@@ -80,31 +80,39 @@ class JetStreamUpkeep:
         async with self._bus.listening([names.ALL_RECORDS]) as bell:
             while True:
                 heard = bell.rings
-                changed = await persistently(lambda: self._changed(limit))
+                made, changed = await persistently(lambda: self._changed(limit))
                 left_s = until - loop.time()
                 if changed or left_s <= 0:
-                    return [Change(token=str(entry.seq), task_id=names.task_id_of(entry.subject)) for entry in changed]
+                    return [
+                        Change(token=f"{made}-{entry.seq}", task_id=names.task_id_of(entry.subject))
+                        for entry in changed
+                    ]
                 await bell.wait(heard, min(left_s, LOOK_AGAIN_S))
 
-    async def _changed(self, limit: int) -> list[Stored]:
+    async def _changed(self, limit: int) -> tuple[int, list[Stored]]:
+        """And of which stream they are, as far as is known here."""
         after = await self._recorded_up_to()
+        made = self._made_ms
         while True:
             page = await self._bus.after(after, names.ALL_RECORDS, limit)
             self._given = [entry.seq for entry in page]
             fresh = [entry for entry in page if entry.seq not in self._acknowledged]
             if fresh or not page:
-                return fresh
+                return made, fresh
             after = page[-1].seq
 
     async def acknowledge(self, changes: Sequence[Change]) -> None:
-        self._acknowledged.update(int(change.token) for change in changes)
         recorded = before = await persistently(self._recorded_up_to)
+        given = [change.token.partition("-") for change in changes]
+        # Sequences of another stream say nothing about this one's.
+        self._acknowledged.update(int(seq) for made, _, seq in given if made == str(self._made_ms))
         for seq in self._given:
             if seq > recorded and seq not in self._acknowledged:
                 break
             recorded = max(recorded, seq)
         if recorded > before:
-            await persistently(lambda: self._bus.write([Put(names.RECORDED, str(recorded).encode())]))
+            mark = f"{self._made_ms}-{recorded}".encode()
+            await persistently(lambda: self._bus.write([Put(names.RECORDED, mark)]))
             self._recorded = recorded
             self._acknowledged = {seq for seq in self._acknowledged if seq > recorded}
 
@@ -115,8 +123,12 @@ class JetStreamUpkeep:
             self._made_ms, self._recorded = self._bus.created_ms, None
             self._given, self._acknowledged = [], set()
         if self._recorded is None:
-            stored = await self._bus.last(names.RECORDED)
-            self._recorded = 0 if stored is None else int(stored.data)
+            made, stored = self._made_ms, await self._bus.last(names.RECORDED)
+            # Whoever has not noticed yet that the stream is another one writes sequences of the one before.
+            of, _, seq = ("", "", "") if stored is None else stored.data.decode().partition("-")
+            if made != self._made_ms:
+                return 0
+            self._recorded = int(seq) if of == str(made) else 0
         return self._recorded
 
     async def restore(self, records: Sequence[TaskRecord]) -> list[str]:

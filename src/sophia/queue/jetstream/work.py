@@ -22,6 +22,9 @@ from sophia.queue.jetstream.failures import Mismatch, persistently
 from sophia.queue.jetstream.messages import Put, Stored
 from sophia.queue.jetstream.options import JetStreamOptions
 from sophia.queue.jetstream.picking import Entry, Picked, Picker
+from sophia.queue.jetstream.record import Record
+from sophia.queue.jetstream.step import Step
+from sophia.queue.jetstream.unanswered import Unanswered
 from sophia.redis.coalesce import Coalescer
 
 log = logging.getLogger(__name__)
@@ -112,6 +115,7 @@ class JetStreamWorkQueue:
         self._committer = Committer(bus)
         self._picker = Picker(bus, self._committer, options)
         self._attempts = Attempts(bus, self._committer, self._clock, options)
+        self._unanswered = Unanswered(bus, self._committer, options.lease_ms)
         self._picking = asyncio.Lock()
         self._pools: dict[str, str] = {}
         self._ears: dict[tuple[str, ...], Ears] = {}
@@ -156,6 +160,8 @@ class JetStreamWorkQueue:
         async with self._picking:
             for attempt in range(CROWDED_TRIES):
                 now_ms = await self._clock.now_ms()
+                if self._unanswered and (own := await self._begun_unheard(worker, count, now_ms)):
+                    return Took(own, more=True)
                 if news is not None and attempt == 0 and len(news) <= count:
                     picked = await self._picker.pick_announced(news, now_ms)
                 else:
@@ -171,12 +177,10 @@ class JetStreamWorkQueue:
     async def _begin(self, worker: str, picked: Picked, now_ms: int) -> list[Lease]:
         """Lease what was picked; where others were faster, what is left of it one by one."""
         made = [self._beginning(worker, entry, now_ms) for entry in picked.entries]
-        try:
-            revisions: list[int | None] = list(await self._committer.all_or_none(made, guards=picked.guards))
-        except Mismatch:
-            if picked.guards:
-                return []
-            revisions = await self._committer.each(made)
+        unsure = self._unanswered.unsure()
+        self._unanswered.ask(made)
+        revisions = await self._made(made, picked.guards)
+        self._unanswered.answer(made, revisions, unsure)
         leases: list[Lease] = []
         for step, revision in zip(made, revisions, strict=True):
             record = step.after
@@ -184,19 +188,23 @@ class JetStreamWorkQueue:
                 continue
             # The messages of one write follow each other: the lease's entry is the first of the step's.
             self._attempts.begun(record, revision, revision - len(step.messages()) + 1)
-            leases.append(
-                Lease(
-                    task=record.task,
-                    attempt=record.attempt,
-                    attempts_counted=record.counted,
-                    worker=worker,
-                    leased_at_ms=record.started_at_ms,
-                    spent_before=record.spent,
-                )
-            )
+            leases.append(_lease(record))
         return leases
 
-    def _beginning(self, worker: str, entry: Entry, now_ms: int) -> steps.Step:
+    async def _made(self, made: Sequence[Step], guards: Sequence[Put]) -> Sequence[int | None]:
+        try:
+            return await self._committer.all_or_none(made, guards=guards)
+        except Mismatch:
+            return [None] * len(made) if guards else await self._committer.each(made)
+
+    async def _begun_unheard(self, worker: str, count: int, now_ms: int) -> list[Lease]:
+        """Attempts of an earlier look that have begun although it was not answered."""
+        own = await self._unanswered.begun(worker, count, now_ms)
+        for known in own:
+            self._attempts.begun(known.record, known.revision, None)
+        return [_lease(known.record) for known in own]
+
+    def _beginning(self, worker: str, entry: Entry, now_ms: int) -> Step:
         deadline_ms = entry.known.record.task.deadline_at_ms
         if deadline_ms is not None and deadline_ms < now_ms:
             return steps.miss_start(entry.known, now_ms, (entry.seq,))
@@ -247,3 +255,14 @@ class JetStreamWorkQueue:
             await ears.close()
         await self._emits.close()
         await self._settles.close()
+
+
+def _lease(record: Record) -> Lease:
+    return Lease(
+        task=record.task,
+        attempt=record.attempt,
+        attempts_counted=record.counted,
+        worker=record.worker,
+        leased_at_ms=record.started_at_ms,
+        spent_before=record.spent,
+    )
