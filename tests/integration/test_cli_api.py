@@ -10,7 +10,9 @@ import sys
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from sophia.cli.main import main
 from sophia.client import follow as client_follow
 from sophia.nouns.errors import Unavailable
 from tests.support.cli import run
@@ -334,6 +336,16 @@ class TestOtherCommands:
         assert len(json.loads(result.stdout)["tasks"]) == 250
         assert "there are more" in run("tasks", "--limit", "50").stderr
 
+    def test_a_narrow_terminal_cuts_no_id(self, platform):
+        row = task(id="01a20b34523370a68785f9717ae97234", title="Write a haiku about a narrow terminal")
+        platform.on("GET", "/v1/tasks", reply({"tasks": [row], "next_cursor": None}))
+        for width, names in (("80", "ID STATE SUBMITTED WHAT"), ("100", "ID STATE TYPE COST SUBMITTED WHAT")):
+            header, line = CliRunner(env={"COLUMNS": width}).invoke(main, ["tasks"]).stdout.splitlines()
+            assert header.split() == names.split()
+            assert line.startswith(f"{row['id']}  succeeded ")
+            assert " Write a haiku" in line
+        assert "light  light   normal" in run("tasks").stdout
+
     def test_nothing_to_list_is_said_in_words(self, platform):
         platform.on("GET", "/v1/tasks", reply({"tasks": [], "next_cursor": None}))
         result = run("tasks")
@@ -368,9 +380,12 @@ class TestOtherCommands:
         }
         platform.on("GET", "/v1/tasks/t1/explain", reply(body))
         out = run("explain", "t1").stdout
-        for part in ("It waits for a worker.", "3 tasks", "recent tasks", "a higher priority"):
+        for part in ("It waits for a worker.", "recent tasks", "a higher priority"):
             assert part in out
         assert json.loads(run("explain", "t1", "--json").stdout) == body
+        unknown = {**body, "expected_start_at": None, "basis": "unknown: no instance is ready"}
+        platform.on("GET", "/v1/tasks/t1/explain", reply(unknown))
+        assert "starts     unknown: no instance is ready" in run("explain", "t1").stdout
 
     def test_unknown_figures_are_not_shown_as_zero(self, platform):
         row: dict[str, Any] = {

@@ -59,7 +59,7 @@ def test_free_slots_mean_now() -> None:
     assert answer.position == 1
     assert answer.expected_start_at == datetime.fromtimestamp(NOW_MS / 1000, UTC)
     assert answer.basis == "2 of 4 slots are free"
-    assert "Pool cpu serves it with 4 slots, 2 of them free" in answer.summary
+    assert answer.summary.endswith("Pool cpu serves it with 4 slots, 2 of them free. Its plan: two wait.")
 
 
 def test_the_wait_follows_from_the_mean_run_and_the_slots() -> None:

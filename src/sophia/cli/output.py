@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -42,6 +43,18 @@ def clean(text: str) -> str:
 def one_line(text: str, width: int) -> str:
     flat = " ".join(clean(text).split())
     return flat if len(flat) <= width else flat[: width - 1] + "…"
+
+
+def fitting(columns: Mapping[str, Sequence[str]], wanted: Sequence[str], width: int) -> list[str]:
+    """The columns for which there is room, uncut, in their order; the first three ``wanted`` in any case, then as many
+    as fit. A cut id is of no use."""
+    shown: list[str] = []
+    for name in wanted:
+        width -= max(len(name), *map(len, columns[name])) + 2
+        if width < 0 and len(shown) >= 3:
+            break
+        shown.append(name)
+    return [name for name in columns if name in shown]
 
 
 def note(text: str) -> None:

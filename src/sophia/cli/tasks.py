@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from sophia.cli import exit_codes, words
 from sophia.cli.connection import Connection, connection_options
-from sophia.cli.output import clean, console, note, one_line, print_json
+from sophia.cli.output import clean, console, fitting, note, one_line, print_json
 from sophia.cli.submit import finish
 from sophia.nouns.task import TaskState, TaskType
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sophia.client.api import Api
 
 PAGE = 200
+WHAT_WIDTH = 22
+"""At least so much of a line is for what a task is about."""
 
 
 @click.command()
@@ -61,23 +63,25 @@ def _table(out: Console, listed: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    columns = {
+        "ID": [row["id"] for row in listed],
+        "STATE": [row["state"] for row in listed],
+        "TYPE": [row["type"] for row in listed],
+        "STREAM": [row["route"]["stream"].removeprefix("stream:") for row in listed],
+        "PRIORITY": [row["priority"] for row in listed],
+        "COST": [words.money(row["usage"]["cost_usd"]) for row in listed],
+        "SUBMITTED": [words.ago(row["submitted_at"]) for row in listed],
+    }
+    shown = fitting(columns, ("ID", "STATE", "SUBMITTED", "TYPE", "COST", "PRIORITY", "STREAM"), out.width - WHAT_WIDTH)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("ID", "STATE", "TYPE", "STREAM", "PRIORITY"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("COST", justify="right", no_wrap=True)
-    table.add_column("SUBMITTED", justify="right", no_wrap=True)
+    for name in shown:
+        side: Literal["left", "right"] = "right" if name in ("COST", "SUBMITTED") else "left"
+        table.add_column(name, justify=side, no_wrap=True, min_width=max(map(len, (name, *columns[name]))))
     table.add_column("WHAT", no_wrap=True, overflow="ellipsis", ratio=1)
-    for row in listed:
-        table.add_row(
-            row["id"],
-            Text(row["state"], style=words.STATE_STYLES.get(row["state"], "")),
-            row["type"],
-            row["route"]["stream"].removeprefix("stream:"),
-            row["priority"],
-            words.money(row["usage"]["cost_usd"]),
-            words.ago(row["submitted_at"]),
-            one_line(row["title"], 80),
-        )
+    for number, row in enumerate(listed):
+        cells = [Text(columns[name][number]) for name in shown]
+        cells[shown.index("STATE")].stylize(words.STATE_STYLES.get(row["state"], ""))
+        table.add_row(*cells, one_line(row["title"], 80))
     out.print(table)
 
 
@@ -155,12 +159,12 @@ def explain(task_id: str, connection: Connection, as_json: bool) -> None:
     out.print(f"{told['id']}  {told['state']}", style="bold")
     out.print(clean(told["summary"]), soft_wrap=True)
     out.print(f"  route      {clean(words.route(told['route']))}", soft_wrap=True)
-    if told["position"] is not None:
-        out.print(f"  ahead      {told['position']:,} task{'' if told['position'] == 1 else 's'}")
     if told["expected_start_at"]:
         out.print(
             f"  starts     {words.ago(told['expected_start_at'])} (expected: {clean(told['basis'])})", soft_wrap=True
         )
+    elif told["state"] == TaskState.QUEUED:
+        out.print(f"  starts     {clean(told['basis'])}", soft_wrap=True)
     for hint in told["would_help"]:
         out.print(f"  would help {clean(hint)}", soft_wrap=True)
 

@@ -125,7 +125,8 @@ def _summary(record: TaskRecord, position: int | None, capacity: Capacity | None
             f"It is not due yet: it was asked to start no earlier than {_when(record.due_at_ms)}. It will go to {way}."
         )
     if state is TaskState.QUEUED:
-        return f"It waits in {way}, at priority {task.priority.label}; {_ahead(position)}. {_served(capacity)}"
+        where = f"{stream_name(task.route.stream)} for a {task.route.target.value} worker"
+        return f"It waits in {where}, at priority {task.priority.label}; {_ahead(position)}. {_served(capacity)}"
     if state is TaskState.RUNNING:
         return _running(record, now_ms)
     error = f"{record.error.code}: {record.error.message}" if record.error else "no reason was recorded"
@@ -164,10 +165,18 @@ def _served(capacity: Capacity | None) -> str:
     if not capacity.pools:
         return "No pool serves this stream."
     names = " and ".join(pool.name for pool in capacity.pools)
-    free = "" if capacity.free is None else f", {capacity.free} of them free"
+    who = f"Pool {names} serves it" if len(capacity.pools) == 1 else f"Pools {names} serve it"
+    free = "" if capacity.free is None or not capacity.slots else f", {capacity.free or 'none'} of them free"
     coming = f"; {_count(capacity.coming, 'instance')} starting" if capacity.coming else ""
-    reasons = "; ".join(pool.reason for pool in capacity.pools if pool.reason)
-    return f"Pool {names} serves it with {_count(capacity.slots, 'slot')}{free}{coming}{f' ({reasons})' if reasons else ''}."
+    return f"{who} with {_count(capacity.slots, 'slot')}{free}{coming}.{_plans(capacity.pools)}"
+
+
+def _plans(pools: Sequence[PoolStatus]) -> str:
+    """What the pool manager says about its pools, each named where there are several."""
+    several = len(pools) > 1
+    return "".join(
+        f" Its plan{f' for {pool.name}' if several else ''}: {pool.reason}." for pool in pools if pool.reason
+    )
 
 
 def _would_help(record: TaskRecord, position: int | None, capacity: Capacity | None) -> list[str]:

@@ -27,7 +27,7 @@ function serve(view: TaskView) {
         summary: 'It waits for a worker of cpu-workers.',
         position: 3,
         expected_start_at: null,
-        basis: 'unknown',
+        basis: 'unknown: no task of its stream has finished lately',
         would_help: ['a higher priority'],
         route: view.route,
       }),
@@ -56,7 +56,7 @@ it('says why a task waits, and cancels it after asking', async () => {
   const { calls } = serve(task())
   renderPage('/tasks/task-000001')
   expect(await screen.findByText('It waits for a worker of cpu-workers.')).toBeInTheDocument()
-  expect(screen.getByText('3 tasks ahead of it.')).toBeInTheDocument()
+  expect(screen.getByText(/Expected start unknown: no task of its stream has finished/)).toBeInTheDocument()
   await userEvent.click(screen.getByRole('button', { name: 'Cancel task' }))
   const dialog = await screen.findByRole('dialog')
   expect(calls.some(({ method }) => method === 'POST')).toBe(false)

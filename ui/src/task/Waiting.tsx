@@ -2,7 +2,6 @@ import { Alert, List, Text } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { explainQuery } from '../api/tasks'
 import { Time } from '../components/Time'
-import { plural } from '../format/numbers'
 
 /** Positions change with every other task's end, which is no event of this one. */
 const REFRESH_MS = 4_000
@@ -14,16 +13,16 @@ export function Waiting({ id }: { id: string }) {
   return (
     <Alert variant="light" color="blue" title="Why it waits" c="var(--mantine-color-text)">
       <Text size="sm">{data.summary}</Text>
-      {data.position !== null && (
-        <Text size="sm" mt={4}>
-          {plural(data.position, 'task')} ahead of it.
-        </Text>
-      )}
-      {data.expected_start_at !== null && (
-        <Text size="sm" mt={4}>
-          Expected to start <Time at={data.expected_start_at} /> <span className="faint">({data.basis})</span>
-        </Text>
-      )}
+      <Text size="sm" mt={4}>
+        {data.expected_start_at === null ? (
+          `Expected start ${data.basis}`
+        ) : (
+          <>
+            Expected to start <Time at={data.expected_start_at} />{' '}
+            <span className="faint">({data.basis})</span>
+          </>
+        )}
+      </Text>
       {data.would_help.length > 0 && (
         <List size="sm" mt={4}>
           {data.would_help.map((help) => (

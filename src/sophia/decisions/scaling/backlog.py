@@ -21,7 +21,7 @@ def backlog(now: Situation) -> Want:
         )
     else:
         need = _instances_for(spec, demand)
-        pace = "mean task time unknown" if demand.task_s is None else f"mean task {demand.task_s:.2g} s"
+        pace = "mean task time unknown" if demand.task_s is None else f"mean task {_short(demand.task_s)} s"
         why = f"{waiting} waiting and {running} running need {need} at {spec.slots} slots ({pace}, target wait {spec.target_wait_s:g} s)"
     return Want(need=need, reason=why, idle_s=spec.idle_timeout_s)
 
@@ -35,6 +35,10 @@ def _instances_for(spec: PoolSpec, demand: Demand) -> int:
     """
     reuse = 1.0 if demand.task_s is None else 1 + spec.target_wait_s / max(demand.task_s, 0.001)
     return max(1, ceil(ceil(((demand.waiting or 0) + (demand.running or 0)) / reuse) / spec.slots))
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}"
 
 
 def _starving(now: Situation) -> bool:
