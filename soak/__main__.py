@@ -81,8 +81,11 @@ def _run_all(seed: int, options: argparse.Namespace, folder: Path) -> list[str]:
         if scenario in QUEUE_SCENARIOS:
             for engine in engines:
                 found += asyncio.run(_run_queue(scenario, engine, seed, options, folder))
+        elif scenario == "platform":
+            for engine in engines:
+                found += asyncio.run(_run_platform(engine, seed, options, folder))
         else:
-            found += _run_other(scenario, seed, options, folder)
+            found += _run_pools(seed, options, folder)
     return found
 
 
@@ -105,17 +108,24 @@ async def _run_queue(scenario: str, engine: str, seed: int, options: argparse.Na
     return _found(name, outcome.problems, say)
 
 
-def _run_other(scenario: str, seed: int, options: argparse.Namespace, folder: Path) -> list[str]:
-    place, say = _prepared(scenario, folder)
+async def _run_platform(engine: str, seed: int, options: argparse.Namespace, folder: Path) -> list[str]:
+    name = f"platform {engine}"
+    place, say = _prepared(name, folder)
+    every_s = 3.0 if options.quick else 5.0
     try:
-        if scenario == "pools":
-            found = pools_run.run(seed, QUICK_POOLS if options.quick else pools_run.SCENARIOS, place, say)
-        else:
-            every_s = 3.0 if options.quick else 5.0
-            found = asyncio.run(platform_run.run(seed, options.platform_tasks, every_s, place, say))
+        found = await platform_run.run(seed, options.platform_tasks, engine, every_s, place, say)
     except Exception as error:  # noqa: BLE001 - as above
         found = [f"the run broke off: {_words(error)}"]
-    return _found(scenario, found, say)
+    return _found(name, found, say)
+
+
+def _run_pools(seed: int, options: argparse.Namespace, folder: Path) -> list[str]:
+    place, say = _prepared("pools", folder)
+    try:
+        found = pools_run.run(seed, QUICK_POOLS if options.quick else pools_run.SCENARIOS, place, say)
+    except Exception as error:  # noqa: BLE001 - as above
+        found = [f"the run broke off: {_words(error)}"]
+    return _found("pools", found, say)
 
 
 def _prepared(name: str, folder: Path) -> tuple[Path, Say]:

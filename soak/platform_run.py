@@ -6,13 +6,14 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from soak.load import Load
 from tests.support.platform import Platform, three_free_ports
 
-ROLES = ("worker", "worker", "redis", "router", "gateway", "websocket", "model-server")
+ROLES = ("worker", "worker", "router", "gateway", "websocket", "model-server")
+SERVERS = {"redis": "redis", "jetstream": "nats"}
 TASKS_PER_S = 4.0
 STOPPED_S = 25.0
 """Longer than a lease: the process wakes as a zombie."""
@@ -20,15 +21,18 @@ STOPPED_S = 25.0
 Say = Callable[[str], None]
 
 
-async def run(seed: int, tasks: int, every_s: float, folder: Path, say: Say) -> list[str]:
+async def run(seed: int, tasks: int, engine: str, every_s: float, folder: Path, say: Say) -> list[str]:
     """What is wrong afterwards."""
     platform = Platform(folder / "data", three_free_ports())
+    config = folder / "sophia.yaml"
+    config.write_text(f"queue: {{engine: {engine}}}\n")
+    roles = (*ROLES, SERVERS[engine])
     try:
-        await asyncio.to_thread(platform.start)
+        await asyncio.to_thread(platform.start, "--config", str(config))
         # Long enough for every role's turn.
-        load = Load(platform, tasks, over_s=max(every_s * (len(ROLES) + 1), tasks / TASKS_PER_S))
+        load = Load(platform, tasks, over_s=max(every_s * (len(roles) + 1), tasks / TASKS_PER_S))
         async with asyncio.TaskGroup() as group:
-            blows = group.create_task(strike_until(load, platform, random.Random(seed), every_s, say))
+            blows = group.create_task(strike_until(load, platform, roles, random.Random(seed), every_s, say))
             await load.run()
             load.over.set()
             await blows
@@ -41,13 +45,15 @@ async def run(seed: int, tasks: int, every_s: float, folder: Path, say: Say) -> 
         await asyncio.to_thread(platform.kill_everything)
 
 
-async def strike_until(load: Load, platform: Platform, chance: random.Random, every_s: float, say: Say) -> None:
+async def strike_until(
+    load: Load, platform: Platform, roles: Sequence[str], chance: random.Random, every_s: float, say: Say
+) -> None:
     """Kill, or stop and wake, one process after the other while tasks are under way."""
-    roles = list(ROLES)
-    chance.shuffle(roles)
+    left = list(roles)
+    chance.shuffle(left)
     while not await load.is_over(every_s):
         # Every role once before any is drawn again.
-        role = roles.pop() if roles else chance.choice(ROLES)
+        role = left.pop() if left else chance.choice(roles)
         stop = role in ("worker", "router") and chance.random() < 0.4
         victims = platform.processes().get(role, [])
         if not victims:

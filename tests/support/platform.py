@@ -102,7 +102,7 @@ class Platform:
         return "\n".join(texts)
 
     def processes(self) -> dict[str, list[psutil.Process]]:
-        """Running processes by role: up, redis, gateway, websocket, router, worker, model-server."""
+        """Running processes by role: up, redis or nats, gateway, websocket, router, worker, model-server."""
         found: dict[str, list[psutil.Process]] = {}
         for process in psutil.process_iter():
             try:
@@ -114,7 +114,8 @@ class Platform:
                 environment.get("SOPHIA_DATA_DIR") != str(self.data_dir) and str(self.data_dir) not in " ".join(words)
             ):
                 continue
-            role = words[3] if words[1:3] == ["-m", "sophia.cli.main"] and len(words) > 3 else "redis"
+            server = "nats" if words and words[0].endswith("nats-server") else "redis"
+            role = words[3] if words[1:3] == ["-m", "sophia.cli.main"] and len(words) > 3 else server
             found.setdefault(role, []).append(process)
         return found
 
