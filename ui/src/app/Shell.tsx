@@ -66,6 +66,9 @@ function Navigation() {
       <Link to="/pools" className={classes['tab']}>
         Pools
       </Link>
+      <Link to="/usage" className={classes['tab']}>
+        Usage
+      </Link>
     </nav>
   )
 }

@@ -49,9 +49,15 @@ const pools = createRoute({
   component: lazyRouteComponent(() => import('../routes/pools'), 'PoolsPage'),
 })
 
+const usage = createRoute({
+  getParentRoute: () => root,
+  path: '/usage',
+  component: lazyRouteComponent(() => import('../routes/usage'), 'UsagePage'),
+})
+
 export function makeRouter() {
   return createRouter({
-    routeTree: root.addChildren([overview, task, submit, pools]),
+    routeTree: root.addChildren([overview, task, submit, pools, usage]),
     defaultPreload: 'intent',
     scrollRestoration: true,
   })

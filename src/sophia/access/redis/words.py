@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import msgspec
@@ -149,6 +150,7 @@ def _each_ms(per_minute: int | None) -> float:
     return MINUTE_MS / per_minute if per_minute else 0
 
 
+@functools.lru_cache(maxsize=1024)
 def _caps(budget: TenantBudget) -> tuple[int, ...]:
     """Nothing without a budget, which spares the script its accounts."""
     if not (budget.caps_usd or budget.caps_tokens):
