@@ -9,7 +9,7 @@ UI_SOURCES := $(shell find ui -path ui/node_modules -prune -o -path ui/dist -pru
 STATIC := src/sophia/gateway/static/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: test-cluster help up test check bench soak lock types format clean
+.PHONY: test-cluster test-torch help up test check bench soak lock types format clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ check: $(VENV)/.dev ui/node_modules/.installed ## Lint, types, import rules, gen
 test-cluster: $(VENV)/.dev ## The queue on three NATS servers, one of which is killed
 	NATS_CLUSTER=1 $(BIN)/python -m pytest -q tests/integration/test_jetstream_cluster.py
 
+test-torch: $(VENV)/.dev ## The embedder's contract on torch too, which is installed apart in .venv-torch
+	@test -x .venv-torch/bin/python || $(BIN)/python -m venv .venv-torch
+	@.venv-torch/bin/python -c 'import pathlib, sys, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "product.pth").write_text(f"import site; site.addsitedir({sys.argv[1]!r})")' "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@.venv-torch/bin/python -m pip install -q --disable-pip-version-check 'torch>=2.8,<3'
+	@EMBEDDING_ENGINES=onnx,torch .venv-torch/bin/python -m pytest -q tests/conformance/test_embedding_models.py $(PYTEST)
+
 soak: $(VENV)/.dev ## Kill and restart everything under load for longer (SOAK="--tasks 2000 --seed 7")
 	@$(BIN)/python -m soak $(SOAK)
 
@@ -57,7 +63,7 @@ lock: $(VENV)/.dev ## Resolve the lock files anew
 	  requirements/models.in -o requirements/models.lock
 
 clean: ## Remove what was installed and built (data in .sophia stays)
-	rm -rf $(VENV) ui/node_modules ui/dist src/sophia/gateway/static
+	rm -rf $(VENV) .venv-torch ui/node_modules ui/dist src/sophia/gateway/static
 
 # --- set-up -----------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from sophia.app import build
 from sophia.inference.engine import OutOfMemory, Vectors
 from sophia.inference.micro_batch import BatchingEmbedder
 from sophia.inference.onnx_cache import sentence_encoder_file
@@ -19,6 +20,8 @@ from sophia.inference.onnx_embedder import OnnxEmbedder, packaged_embedder
 from sophia.inference.packaged import embedding_model_folder
 from sophia.inference.sentence_model import read_sentence_model
 from sophia.nouns.errors import ConfigError, InvalidInput, StorageFull, Unavailable
+from sophia.settings.load import merged_settings
+from sophia.settings.resolve import resolve
 from tests.support.waiting import eventually
 
 TEXTS = ["one", "a second text", "word " * 60, "word " * 200, "six", "", "seven is longer than six", "8"]
@@ -161,6 +164,30 @@ async def test_texts_of_a_cancelled_call_do_not_go_through_the_model(engine: Onn
     assert 22 not in seen
     await filling
     running.cancel()
+
+
+async def test_tasks_of_one_worker_share_batches(
+    tmp_path: Path, embedding_cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "models").symlink_to(embedding_cache)
+    environ = {"SOPHIA_PROFILE": "local"}
+    loaded = resolve(merged_settings(None, environ), environ, config_path=None, data_dir=tmp_path)
+    passes: list[int] = []
+    run = OnnxEmbedder.run
+
+    async def counted(self: OnnxEmbedder, rows: Sequence[Sequence[int]]) -> Vectors:
+        passes.append(len(rows))
+        return await run(self, rows)
+
+    monkeypatch.setattr(OnnxEmbedder, "run", counted)
+    async with build.models(loaded, loaded.settings.pools["embedding"]) as models:
+        card = models.resolve(None, kind="embedding")
+        texts = ["one", "a second text", "six", "seven is longer"]
+        answers = await asyncio.gather(*(models.embed(card, [text]) for text in texts))
+        together = await models.embed(card, texts)
+    assert len(passes) < len(texts) + 1
+    assert sum(passes) == 2 * len(texts)
+    assert np.allclose(np.concatenate([answer.vectors for answer in answers]), together.vectors, atol=1e-5)
 
 
 async def test_what_is_not_text_is_refused(engine: OnnxEmbedder):

@@ -3,39 +3,68 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sophia.cancel import cancel_all
 from sophia.inference.base import Embedder
+from sophia.nouns.errors import ConfigError
 from sophia.nouns.pool import PoolSpec
 from sophia.settings.loaded import Loaded
 
 if TYPE_CHECKING:
     from sophia.inference.onnx_embedder import OnnxEmbedder
+    from sophia.inference.torch_embedder import TorchEmbedder
+
+    LocalEngine = OnnxEmbedder | TorchEmbedder
 
 PROVIDER = "onnx_embedded"
 
 
-def embedding_engine(loaded: Loaded) -> OnnxEmbedder:
-    """The packaged model, or the one in ``embedding.folder``. Blocks for about a second, the first time for some."""
-    from sophia.inference.onnx_embedder import onnx_embedder
+def embedding_engine(loaded: Loaded) -> LocalEngine:
+    """For the packaged model, or the one in ``embedding.folder``. Blocks for about a second, the first time for some."""
     from sophia.inference.packaged import EMBEDDING_MODEL, embedding_model_folder
 
     settings = loaded.settings.embedding
     deployments = [model.deployments().get(PROVIDER) for model in loaded.settings.models.values()]
     names = [deployment.model for deployment in deployments if deployment is not None]
+    name = names[0] if names else EMBEDDING_MODEL
+    folder = Path(settings.folder) if settings.folder else embedding_model_folder()
+    refuse = settings.over_long == "refuse"
+    if settings.engine == "torch":
+        return _torch()(
+            folder,
+            model=name,
+            max_tokens=settings.max_tokens,
+            batch_tokens=settings.batch_tokens,
+            refuse_longer=refuse,
+        )
+
+    from sophia.inference.onnx_embedder import onnx_embedder
+
     return onnx_embedder(
-        Path(settings.folder) if settings.folder else embedding_model_folder(),
+        folder,
         models_dir(loaded),
-        model=names[0] if names else EMBEDDING_MODEL,
+        model=name,
         max_tokens=settings.max_tokens,
         threads=settings.threads,
         int8=settings.weights == "int8",
         batch_tokens=settings.batch_tokens,
-        refuse_longer=settings.over_long == "refuse",
+        refuse_longer=refuse,
     )
+
+
+def _torch() -> Callable[..., TorchEmbedder]:
+    try:
+        from sophia.inference.torch_embedder import torch_embedder
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{error.name} is not installed",
+            field="embedding.engine",
+            mend="pip install sophia[torch], or engine: onnx",
+        ) from error
+    return torch_embedder
 
 
 @contextlib.asynccontextmanager

@@ -82,7 +82,7 @@ def onnx_embedder(
     max_tokens: int,
     threads: int,
     int8: bool = False,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
     refuse_longer: bool = False,
 ) -> OnnxEmbedder:
     """The sentence-transformers model in ``folder``. Texts are cut at ``max_tokens``, or at the model's own length where
@@ -95,7 +95,7 @@ def onnx_embedder(
         refuse_longer=refuse_longer,
     )
     graph = sentence_encoder_file(found, cache_folder, model, int8=int8)
-    return OnnxEmbedder(graph, tokenizing, model=model, threads=threads, batch_tokens=batch_tokens)
+    return OnnxEmbedder(graph, tokenizing, model=model, threads=threads, batch_tokens=batch_tokens or BATCH_TOKENS)
 
 
 def packaged_embedder(cache_folder: Path, *, max_tokens: int, threads: int, int8: bool = False) -> OnnxEmbedder:

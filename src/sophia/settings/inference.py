@@ -90,12 +90,14 @@ class EmbeddingSettings(Section, frozen=True, kw_only=True):
     """What models in our processes do with longer texts. Those that are cut are counted in the answer."""
     folder: str | None
     """Of a model as sentence-transformers saves it, for the provider ``onnx_embedded``; ``null``: the packaged one."""
+    engine: Annotated[str, msgspec.Meta(pattern="^(onnx|torch)$")]
+    """``torch`` (``sophia[torch]``) is for GPUs; of what follows it heeds ``batch_tokens`` and ``max_wait_ms``."""
     weights: Annotated[str, msgspec.Meta(pattern="^(float|int8)$")]
     """``int8``: faster by half and a little less exact; vectors of the two do not belong in one index."""
     threads: CountFrom1
     """Batches that run at once, each on one core."""
-    batch_tokens: CountFrom1
-    """Of one pass through the model, padding included."""
+    batch_tokens: CountFrom1 | None
+    """Of one pass through the model, padding included; ``null``: 512 on a CPU, 16,384 on a GPU."""
     max_wait_ms: Positive
     """How long a text waits for company."""
     max_texts: CountFrom1
