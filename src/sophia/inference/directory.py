@@ -164,7 +164,16 @@ class ModelDirectory:
     def _client(self, provider: ResolvedProvider) -> Client:
         client = self._clients.get(provider.name)
         if client is None:
-            from sophia.inference.upstream import Upstream
-
-            client = self._clients[provider.name] = Upstream(provider)
+            client = self._clients[provider.name] = _client_of(provider)
         return client
+
+
+def _client_of(provider: ResolvedProvider) -> Client:
+    # Imported with the first call: aiohttp takes memory that a worker at rest need not have.
+    if provider.settings.kind == "anthropic":
+        from sophia.inference.anthropic import AnthropicUpstream
+
+        return AnthropicUpstream(provider)
+    from sophia.inference.upstream import Upstream
+
+    return Upstream(provider)

@@ -13,10 +13,10 @@ from sophia.settings.fields import CountFrom1, NotNegative, Positive, SecretRef,
 
 
 class ProviderSettings(Section, frozen=True, kw_only=True):
-    """A source of models. ``kind``: ``openai`` (any OpenAI-compatible URL), ``portkey``, ``llama_embedded``
-    and ``onnx_embedded`` (servers that ``sophia up`` starts)."""
+    """A source of models. ``kind``: ``openai`` (any OpenAI-compatible URL), ``anthropic`` (its own API, translated),
+    ``portkey``, ``llama_embedded`` and ``onnx_embedded`` (servers that ``sophia up`` starts)."""
 
-    kind: Annotated[str, msgspec.Meta(pattern="^(openai|portkey|llama_embedded|onnx_embedded)$")]
+    kind: Annotated[str, msgspec.Meta(pattern="^(openai|anthropic|portkey|llama_embedded|onnx_embedded)$")]
     base_url: str | None = None
     base_url_env: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
     """Environment variable that, when set, replaces ``base_url``."""
@@ -31,6 +31,8 @@ class ProviderSettings(Section, frozen=True, kw_only=True):
     answer_timeout_s: Positive = 600.0
     """An answer that is not streamed must be there by then; its first byte comes with its last."""
     max_concurrency: CountFrom1 = 64
+    max_tokens: CountFrom1 | None = None
+    """Of an answer where the request names no number; for ``anthropic``, which demands one."""
     breaker: BreakerSettings = BreakerSettings()
 
 

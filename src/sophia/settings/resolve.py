@@ -24,6 +24,7 @@ from sophia.settings.loaded import (
 from sophia.settings.machines import FlyMachinesSettings, LambdaCloudSettings
 from sophia.settings.model import ObjectSettings, Settings
 
+ANTHROPIC_VERSION = "2023-06-01"
 EMBEDDED_KINDS = frozenset({"llama_embedded", "onnx_embedded"})
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://")
 NATS_SCHEMES = ("nats://", "tls://", "ws://", "wss://")
@@ -220,7 +221,10 @@ def _provider(name: str, provider: ProviderSettings, missing: _Missing) -> Resol
         for header, value in provider.headers.items()
     }
     if provider.api_key is not None:
-        headers["Authorization"] = f"Bearer {missing.secret(provider.api_key, f'{path}.api_key')}"
+        key = missing.secret(provider.api_key, f"{path}.api_key")
+        headers |= {"x-api-key": key} if provider.kind == "anthropic" else {"Authorization": f"Bearer {key}"}
+    if provider.kind == "anthropic":
+        headers.setdefault("anthropic-version", ANTHROPIC_VERSION)
     return ResolvedProvider(name=name, settings=provider, base_url=base_url, headers=headers)
 
 
