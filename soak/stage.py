@@ -16,7 +16,6 @@ import yaml
 from soak.accounts import tenants_settings
 from soak.engines import ENGINES, Engine, start_proxy
 from soak.fleet import Member
-from soak.plan import STREAMS
 from sophia.app import build
 from sophia.intake import Intake
 from sophia.settings.load import load
@@ -102,7 +101,8 @@ async def staged(orders: Orders, surprises: list[str]) -> AsyncIterator[Stage]:
 
 def _write_config(orders: Orders) -> Path:
     """The product's settings with shorter times, and a pool that nobody scales."""
-    pool = {"provider": "nobody", "streams": list(STREAMS), "instance_types": ["process"], "max": orders.workers}
+    streams = load(None, orders.folder, {}, "local").settings.queue.streams
+    pool = {"provider": "nobody", "streams": list(streams), "instance_types": ["process"], "max": orders.workers}
     values: dict[str, Any] = {
         "queue": {
             "engine": orders.engine,
