@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from soak import kills_run, platform_run, pools_run, queue_run, wipe_run
+from soak import fuzz_run, kills_run, platform_run, pools_run, queue_run, wipe_run
 from soak.engines import ENGINES
 from soak.stage import Orders, Outcome, Say
 
@@ -25,10 +25,11 @@ QUEUE_SCENARIOS: dict[str, Callable[[Orders, Say], Awaitable[Outcome]]] = {
     "wipe": wipe_run.run,
     "kills": kills_run.run,
 }
-SCENARIOS = (*QUEUE_SCENARIOS, "platform", "pools")
+SCENARIOS = (*QUEUE_SCENARIOS, "platform", "pools", "fuzz")
 QUICK_TASKS, QUICK_S = 1_000, 40.0
 QUICK_PLATFORM_TASKS = 60
 QUICK_POOLS = 40
+FUZZ_CASES, QUICK_FUZZ_CASES = 100, 10
 SHORT_TASKS, SHORT_S = 300, 30.0
 WIPE_TASKS, WIPE_S = 1_000, 12.0
 KILLS_TASKS, KILLS_S = 2_000, 40.0
@@ -84,6 +85,8 @@ def _run_all(seed: int, options: argparse.Namespace, folder: Path) -> list[str]:
         elif scenario == "platform":
             for engine in engines:
                 found += asyncio.run(_run_platform(engine, seed, options, folder))
+        elif scenario == "fuzz":
+            found += _run_fuzz(seed, options, folder)
         else:
             found += _run_pools(seed, options, folder)
     return found
@@ -126,6 +129,16 @@ def _run_pools(seed: int, options: argparse.Namespace, folder: Path) -> list[str
     except Exception as error:  # noqa: BLE001 - as above
         found = [f"the run broke off: {_words(error)}"]
     return _found("pools", found, say)
+
+
+def _run_fuzz(seed: int, options: argparse.Namespace, folder: Path) -> list[str]:
+    place, say = _prepared("fuzz", folder)
+    cases = QUICK_FUZZ_CASES if options.quick else FUZZ_CASES
+    try:
+        found = asyncio.run(fuzz_run.run(seed, cases, place, say))
+    except Exception as error:  # noqa: BLE001 - as above
+        found = [f"the run broke off: {_words(error)}"]
+    return _found("fuzz", found, say)
 
 
 def _prepared(name: str, folder: Path) -> tuple[Path, Say]:

@@ -126,8 +126,11 @@ async def _not_routed(request: Request, error: Exception) -> Response:
     path = request.url.path
     status = error.status_code if isinstance(error, HTTPException) else 500
     fault: SophiaError
+    # Of several routes of one path the router names the methods of the first only, and the page takes every GET.
+    allowed = [operation.method for operation in OPERATIONS if _fits(operation.path, path)]
+    if status == 404 and allowed and request.method not in allowed:
+        status = 405
     if status == 405:
-        allowed = [operation.method for operation in OPERATIONS if _fits(operation.path, path)]
         fault = errors.MethodNotAllowed(
             f"{request.method} is not possible on {path[:200]}", mend=f"allowed: {', '.join(allowed) or 'GET'}"
         )
@@ -137,8 +140,8 @@ async def _not_routed(request: Request, error: Exception) -> Response:
     else:
         fault = InvalidInput(str(error))
     response = errors.answer(fault, openai=path.startswith(_OPENAI_PATHS))
-    if status == 405 and isinstance(error, HTTPException) and error.headers:
-        response.headers.update(error.headers)
+    if status == 405:
+        response.headers["Allow"] = ", ".join(allowed) or "GET"
     return response
 
 

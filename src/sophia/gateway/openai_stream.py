@@ -52,10 +52,10 @@ class Tap:
         self._last = block
         return self._read_usage(block) if b'"usage"' in block and _USAGE.search(block) else block
 
-    def end(self) -> bytes:
-        """What is left of a stream that ended within an event."""
-        rest, self._rest = self._rest, b""
-        return rest
+    @property
+    def complete(self) -> bool:
+        """The stream has come to its end, and not within an event."""
+        return not self._rest and b"[DONE]" in self._last
 
     def cut(self, notice: str, choices: int) -> bytes:
         """The end of a stream that may not go on: each choice finishes for its length, and a notice says why."""
