@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
@@ -111,6 +113,18 @@ async def test_a_lack_of_memory_makes_batches_smaller(engine: OnnxEmbedder):
     assert max(sizes) > 260 > sizes[-1]
     assert len([size for size in sizes if size > 260]) <= 3
     running.cancel()
+
+
+async def test_a_process_whose_memory_really_ends_goes_on_in_smaller_batches(embedding_cache: Path):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.support.scarce_memory", str(embedding_cache), stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 120)
+    assert process.returncode == 0
+    found = json.loads(out)
+    assert sum(found["sizes"]) == 31
+    assert max(found["sizes"]) < 30
+    assert found["cosine"] > 0.9999
 
 
 async def test_a_text_that_never_fits_fails_alone(engine: OnnxEmbedder):
