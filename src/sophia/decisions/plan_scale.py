@@ -41,7 +41,8 @@ def plan_scale(
     """The next steps of a pool, at most one kind of scaling at a time: up at once, down only by idle instances.
 
     With unknown demand it does nothing at all: whoever cannot hear the queue cannot hear the workers either.
-    A busy instance, and one whose load is unknown, is never drained; above the maximum they go when they become idle.
+    An instance whose load is unknown is never drained, and a busy one only where the policy says so, to finish what it
+    runs and take no more; above the maximum they go when they become idle.
     ``pool`` is the name put into the actions, ``history`` what was learned of the pool's demand before, ``policy``
     replaces the one that the pool names.
     """
@@ -115,7 +116,22 @@ def _dispensable(
             continue
         chosen.append((one, f"idle for {idle_s:.0f} s, timeout {want.idle_s:g} s; {desired} needed"))
         surplus -= 1
+    if want.finish_busy and surplus > 0:
+        chosen += _to_finish(want, capacity, surplus, desired, now_ms)
     return chosen
+
+
+def _to_finish(
+    want: Want, capacity: Sequence[Instance], surplus: int, desired: int, now_ms: int
+) -> list[tuple[Instance, str]]:
+    """Working instances that take no more, those with the least to do first."""
+    working = [one for one in capacity if one.state is InstanceState.READY and one.busy]
+    working.sort(key=lambda one: (one.busy or 0, -one.price_usd_per_hour, -one.requested_at_ms, one.id))
+    return [
+        (one, f"finishes the {one.busy} it runs; {desired} needed")
+        for one in working[:surplus]
+        if not want.paid_out or _minute_ends(one, now_ms)
+    ]
 
 
 def _minute_ends(instance: Instance, now_ms: int) -> bool:

@@ -85,7 +85,7 @@ class PoolManager:
         self._desk = OrderDesk(self._pools, providers, self._roster, self._actor, events, clock)
         self._reaper = Reaper(self._pools, providers, ledger, clock, settings.pools_loop.reap_every_s)
         self._paces = {name: Pace() for name in self._pools}
-        self._histories = {name: History(spec.scaling) for name, spec in self._pools.items()}
+        self._histories = {name: History(spec.scaling, spec.slots) for name, spec in self._pools.items()}
         self._memory = Memory(self._histories, events, clock)
         self._loaded = False
         self._rest_s = 0.0
@@ -129,7 +129,7 @@ class PoolManager:
             self._roster.load(kept.instances, kept.seen_at_ms)
             self._spending.load(kept.everything)
             self._desk.open(kept.cordoned)
-            self._histories.update({name: History(spec.scaling) for name, spec in self._pools.items()})
+            self._histories.update({name: History(spec.scaling, spec.slots) for name, spec in self._pools.items()})
             await self._memory.recall()
             self._loaded = True
         seen = await observe(self._queue, self._providers, self._clock)

@@ -59,12 +59,13 @@ class Outcome(msgspec.Struct, kw_only=True):
 
 
 class _Machine:
-    __slots__ = ("asked_ms", "busy", "idle_ms", "ready_ms", "view")
+    __slots__ = ("asked_ms", "busy", "draining", "idle_ms", "ready_ms", "view")
 
     def __init__(self, asked_ms: int, ready_ms: int) -> None:
         self.asked_ms = asked_ms
         self.ready_ms = ready_ms
         self.busy = 0
+        self.draining = False
         self.idle_ms = ready_ms
         self.view: Instance | None = None
 
@@ -102,13 +103,14 @@ class _World:
         outage_chance = random.Random(weather.seed + 1)  # noqa: S311  # drawn apart, so that policies meet the same outages
         self._outages = _outages(weather, trace.span_s, outage_chance)
         self._machines: dict[int, _Machine] = {}
-        self._history = history or History(spec.scaling)
+        self._history = history or History(spec.scaling, spec.slots)
         self._next_rank = 0
         self._paid_ms = 0
         self._refused = 0
         self._launch_after_ms = 0
         self._peak = 0
         self._booting: list[int] = []
+        self._draining: set[int] = set()
         self._free: list[int] = []
         self._running: list[int] = []
         self._queue: deque[int] = deque()
@@ -130,9 +132,8 @@ class _World:
         now = 0
         while self._next < len(self._at) or self._queue or self._running:
             now += self._tick_ms
-            before = len(self._running)
-            done = self._advance(now)
-            self._hand_over(now)
+            before = len(self._running) + len(self._away)
+            done = self._advance(now) + self._hand_over(now)
             self._open(now)
             self._start_waiting(now)
             self._pace(before, done)
@@ -156,7 +157,7 @@ class _World:
         """Arrivals and ends before ``until``, in order; the number of ends. The only part that runs once per task."""
         at, took, waits, count = self._at, self._took, self._waits, len(self._at)
         running, free, queue, machines = self._running, self._free, self._queue, self._machines
-        at_once = self._overflow_ms == 0
+        draining, at_once = self._draining, self._overflow_ms == 0
         i, done = self._next, 0
         while True:
             arrival = at[i] if i < count and at[i] < until else until
@@ -164,7 +165,9 @@ class _World:
             while running and running[0] < limit:
                 end, rank = divmod(heappop(running), RANKS)
                 done += 1
-                if queue:
+                if rank in draining:
+                    self._finish(rank, end)
+                elif queue:
                     j = queue.popleft()
                     waits[j] = end - at[j]
                     heappush(running, (end + took[j]) * RANKS + rank)
@@ -187,16 +190,18 @@ class _World:
                 queue.append(i)
             i += 1
 
-    def _hand_over(self, now: int) -> None:
-        """To the hosted model goes what has waited for as long as it may."""
+    def _hand_over(self, now: int) -> int:
+        """To the hosted model goes what has waited for as long as it may; the number of ends there."""
         queue, away = self._queue, self._away
         while self._overflow_ms and queue and now - self._at[queue[0]] >= self._overflow_ms:
             j = queue.popleft()
             self._waits[j] = now - self._at[j]
             self._hosted.append(j)
             heappush(away, now + self._took[j])
+        there = len(away)
         while away and away[0] <= now:
             heappop(away)
+        return there - len(away)
 
     def _start_waiting(self, now: int) -> None:
         while self._queue and self._free:
@@ -209,7 +214,7 @@ class _World:
     def _pace(self, before: int, done: int) -> None:
         """The mean run of recent tasks as the pool manager measures it: Little's law, fading over two minutes."""
         fade = 0.5 ** (self._tick_ms / 120_000)
-        self._busy_ms = self._busy_ms * fade + (before + len(self._running)) / 2 * self._tick_ms
+        self._busy_ms = self._busy_ms * fade + (before + len(self._running) + len(self._away)) / 2 * self._tick_ms
         self._done = self._done * fade + done
 
     def _demand(self, now: int) -> Demand:
@@ -231,7 +236,28 @@ class _World:
             if action.verb == "launch":
                 self._launch(now)
             else:
-                self._leave(int(action.instance_id), now)
+                self._drain(int(action.instance_id), now)
+
+    def _drain(self, rank: int, now: int) -> None:
+        machine = self._machines[rank]
+        if not machine.busy:
+            self._leave(rank, now)
+            return
+        machine.draining = True
+        self._draining.add(rank)
+        self._close(rank)
+
+    def _finish(self, rank: int, now: int) -> None:
+        """A task of an instance that drains has ended; with its last one it goes."""
+        machine = self._machines[rank]
+        machine.busy -= 1
+        if not machine.busy:
+            self._draining.discard(rank)
+            self._leave(rank, now)
+
+    def _close(self, rank: int) -> None:
+        self._free[:] = [one for one in self._free if one != rank]
+        heapify(self._free)
 
     def _view(self, rank: int, machine: _Machine, now: int) -> Instance:
         ready = machine.ready_ms <= now
@@ -240,6 +266,8 @@ class _World:
         busy = machine.busy if ready else None
         idle_ms = None if idle is None else idle + MONDAY_MS
         state = InstanceState.READY if ready else InstanceState.BOOTING
+        if machine.draining:
+            state = InstanceState.DRAINING
         if seen is not None and (seen.state, seen.busy, seen.idle_since_ms) == (state, busy, idle_ms):
             return seen
         machine.view = Instance(
@@ -283,8 +311,7 @@ class _World:
         machine = self._machines.pop(rank)
         if rank in self._booting:
             self._booting.remove(rank)
-        self._free[:] = [one for one in self._free if one != rank]
-        heapify(self._free)
+        self._close(rank)
         minutes = -(-(now - machine.asked_ms) // 60_000)
         self._paid_ms += minutes * 60_000
 

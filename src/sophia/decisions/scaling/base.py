@@ -37,6 +37,8 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
     """Surplus instances idle for so long are drained; ``None``: none are."""
     paid_out: bool = False
     """Let surplus instances go only shortly before the end of a paid minute."""
+    finish_busy: bool = False
+    """Surplus instances may be drained while they work: they take no more, finish, and go."""
 
 
 Policy = Callable[[Situation], Want]

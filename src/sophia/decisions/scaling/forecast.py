@@ -15,8 +15,9 @@ def forecast(now: Situation) -> Want:
     scaling = now.spec.scaling
     if scaling.deferrable:
         return deferrable(now)
-    if scaling.when_cold.overflow and now.demand.hosted_usd is not None and now.demand.task_s:
-        return _beside_hosted(now, now.demand.hosted_usd / now.demand.task_s)
+    task_s = now.history.task_s if now.history is not None else now.demand.task_s
+    if scaling.when_cold.overflow and now.demand.hosted_usd is not None and task_s:
+        return _beside_hosted(now, now.demand.hosted_usd / task_s)
     here = now.wanted_slots
     likely = now.history.likely() if now.history is not None else float(here)
     # Until there is a history a task that waits must still wake the pool.
@@ -26,13 +27,15 @@ def forecast(now: Situation) -> Want:
 
 
 def _beside_hosted(now: Situation, usd_per_slot_s: float) -> Want:
-    """As many instances as are cheaper, by their use lately, than the hosted model would have been."""
+    """As many instances as earn their price, by what their use would have cost at the hosted model."""
     scaling = now.spec.scaling
     price = scaling.usd_per_hour / 3600
     least = price / usd_per_slot_s if usd_per_slot_s > 0 else float("inf")
-    worth = now.history.worth(now.spec.slots, least) if now.history is not None else 0
+    worth = now.history.worth_renting if now.history is not None else 0
     why = f"an instance pays from {least:.1f} slots in use, else the hosted model is cheaper: {worth} pay"
-    return Want(need=max(worth, scaling.keep_warm), reason=why, idle_s=_idle_s(now), paid_out=True)
+    # What is worth its price already is so with the price of another boot. Persistent pools keep what they have.
+    idle_s = None if now.spec.idle_timeout_s is None else 0.0
+    return Want(need=max(worth, scaling.keep_warm), reason=why, idle_s=idle_s, paid_out=True)
 
 
 def _idle_s(now: Situation) -> float | None:

@@ -6,11 +6,12 @@ cells of a minute. Hourly figures would be too coarse for machines that boot for
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from math import sqrt
 
 import msgspec
 
+from sophia.decisions.scaling.rental import Rentals
 from sophia.nouns.pool import Demand, Scaling
 
 CELL_MS = 60_000
@@ -26,6 +27,8 @@ BUDGET_START_S = 6 * 3600.0
 """At the beginning work of so long is taken to have used its error budget up exactly, so that little is decided by the
 first hours."""
 MAX_STEP_S = 120.0
+TASK_TIME_S = 600.0
+"""Over which the mean run of tasks is taken."""
 USUAL_Z = 4.0
 """Standard deviations of headroom when the error budget is just used up; counts of tasks have long tails."""
 LEAST_Z, MOST_Z = 1.0, 6.0
@@ -34,12 +37,11 @@ PACE_Z = 4.0
 
 
 class Cell(msgspec.Struct):
-    """How often each number of slots was seen in a minute, with the sums."""
+    """Looks of a minute: their number, and the sums of the slots seen and of their squares."""
 
     count: int = 0
     total: int = 0
     squares: int = 0
-    counts: dict[int, int] = {}
 
 
 class Learned(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,12 +55,21 @@ class Learned(msgspec.Struct, frozen=True, kw_only=True):
     seen: tuple[int, ...]
     started: float
     late: float
+    task_s: float | None = None
+    scores_s: tuple[float, ...] = ()
+    wanted: tuple[bool, ...] = ()
 
 
 class History:
     """Of one pool. ``look`` takes in what is seen; everything else only reads."""
 
-    def __init__(self, scaling: Scaling) -> None:
+    def __init__(self, scaling: Scaling, slots: int) -> None:
+        self._slots = slots
+        self._price = scaling.usd_per_hour / 3600
+        self._rentals = Rentals(scaling.boot_s)
+        self.task_s: float | None = None
+        """Mean run of the tasks that were seen to end, also while none runs any more. Slow: the first seconds after a
+        rest show only tasks that have not ended."""
         self._lead_cells = max(1, round(scaling.boot_s * 1000 / CELL_MS))
         self._objective_s = scaling.objective_s
         self._allowed = 1 - scaling.share
@@ -66,7 +77,6 @@ class History:
         self._cell = Cell()
         self._cells: deque[Cell] = deque()
         self._count = self._total = self._squares = 0
-        self._counts: Counter[int] = Counter()
         self._bins = [0.0] * BINS
         self._seen = [0] * BINS
         self._last_ms: int | None = None
@@ -77,7 +87,9 @@ class History:
         if demand.waiting is None or demand.running is None:
             self._last_ms = None
             return
+        self._time(demand, now_ms)
         self._spend(demand, now_ms)
+        self._rent(demand, now_ms)
         self._last_ms = now_ms
         at = now_ms // CELL_MS
         if self._at is None:
@@ -90,7 +102,6 @@ class History:
         cell.count += 1
         cell.total += slots
         cell.squares += slots * slots
-        cell.counts[slots] = cell.counts.get(slots, 0) + 1
 
     def learned(self) -> Learned:
         """All of it, to be kept."""
@@ -102,6 +113,9 @@ class History:
             seen=tuple(self._seen),
             started=self._started,
             late=self._late,
+            task_s=self.task_s,
+            scores_s=self._rentals.scores_s,
+            wanted=self._rentals.wanted,
         )
 
     def resume(self, learned: Learned, now_ms: int) -> None:
@@ -111,6 +125,8 @@ class History:
             return
         self._bins, self._seen = list(learned.bins), list(learned.seen)
         self._started, self._late = learned.started, learned.late
+        self.task_s = learned.task_s
+        self._rentals.resume(learned.scores_s, learned.wanted)
         if 0 <= now_ms // CELL_MS - learned.at <= WINDOW:
             self._at, self._cell = learned.at, learned.cell
             for cell in learned.cells[-WINDOW:]:
@@ -135,20 +151,10 @@ class History:
         """Share of the work of about the last day that started later than the objective allows."""
         return self._late / self._started if self._started else 0.0
 
-    def worth(self, slots: int, least: float) -> int:
-        """Instances of which even the last one has, by the last two hours, ``least`` slots in use on average."""
-        count = self._count + self._cell.count
-        if not count:
-            return 0
-        counts = self._counts + Counter(self._cell.counts)
-        instances = 0
-        while instances < 10_000:
-            floor = instances * slots
-            use = sum(min(slots, wanted - floor) * times for wanted, times in counts.items() if wanted > floor)
-            if use / count < least or not use:
-                return instances
-            instances += 1
-        return instances
+    @property
+    def worth_renting(self) -> int:
+        """Instances that pay beside the hosted model, by their use lately."""
+        return self._rentals.need
 
     def drift(self) -> float:
         """How much more there usually is after a boot than in the middle of the window, at this time of the week; 1 while
@@ -186,13 +192,28 @@ class History:
         self._count += cell.count
         self._total += cell.total
         self._squares += cell.squares
-        self._counts.update(cell.counts)
         if len(self._cells) > WINDOW:
             old = self._cells.popleft()
             self._count -= old.count
             self._total -= old.total
             self._squares -= old.squares
-            self._counts.subtract(old.counts)
+
+    def _step_s(self, now_ms: int) -> float:
+        """Since the last look, as far as it may be spoken for."""
+        return 0.0 if self._last_ms is None else min(max(0.0, (now_ms - self._last_ms) / 1000), MAX_STEP_S)
+
+    def _time(self, demand: Demand, now_ms: int) -> None:
+        if demand.task_s is None:
+            return
+        known_s = demand.task_s if self.task_s is None else self.task_s
+        self.task_s = known_s + (demand.task_s - known_s) * min(1.0, self._step_s(now_ms) / TASK_TIME_S)
+
+    def _rent(self, demand: Demand, now_ms: int) -> None:
+        if demand.hosted_usd is None or not self.task_s:
+            return
+        slots = (demand.running or 0) + demand.hosted + _would_run(demand)
+        worth = demand.hosted_usd / self.task_s / self._price
+        self._rentals.look(slots, self._slots, self._step_s(now_ms), worth)
 
     def _spend(self, demand: Demand, now_ms: int) -> None:
         """What started since the last look, and what of it was late. The queue is first come first served, so what
@@ -200,7 +221,7 @@ class History:
         running, waiting = demand.running or 0, demand.waiting or 0
         if self._last_ms is None or demand.task_s is None:
             return
-        step_s = min(max(0.0, (now_ms - self._last_ms) / 1000), MAX_STEP_S)
+        step_s = self._step_s(now_ms)
         fade = 0.5 ** (step_s / BUDGET_HALF_LIFE_S)
         pace = running / max(demand.task_s, 0.01)
         if not self._started:
