@@ -70,4 +70,5 @@ def _show_calls(report: dict[str, Any]) -> None:
 def _show_tasks(report: dict[str, Any]) -> None:
     for row in report["tasks"]:
         tokens = row["input_tokens"] + row["output_tokens"] + row["embedding_tokens"]
-        note(f"{row['tasks']:,} tasks {row['type']}: {tokens:,} tokens, {words.money(row['cost_usd'])}")
+        tasks = f"{row['tasks']:,} {'task' if row['tasks'] == 1 else 'tasks'}"
+        note(f"{row['type']}: {tasks}, {tokens:,} tokens, {words.money(row['cost_usd'])}")
