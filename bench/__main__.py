@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import report
+from bench import report, report_gateway
 from bench.environment import ROOT
 from bench.rounds import Results, run
 
@@ -43,6 +43,7 @@ def main() -> None:
     if whole or options.from_json:
         (ROOT / "docs" / "benchmarks.md").write_text(text)
         (ROOT / "docs" / "images" / "benchmark.svg").write_text(report.chart(results))
+        (ROOT / "docs" / "images" / "benchmark-gateway.svg").write_text(report_gateway.chart(results))
 
 
 if __name__ == "__main__":

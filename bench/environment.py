@@ -37,6 +37,17 @@ def python_of(name: str) -> Path:
 
 def node_script(name: str) -> list[str]:
     """The command of a node peer, its packages installed. Raises ``Missing``."""
+    _install_node()
+    return ["node", str(NODE / name)]
+
+
+def node_package(path: str) -> Path:
+    """A file of an npm package. Raises ``Missing``."""
+    _install_node()
+    return NODE / "node_modules" / path
+
+
+def _install_node() -> None:
     lock, modules = NODE / "package-lock.json", NODE / "node_modules"
     if not _stamp(modules, lock):
         _run(
@@ -53,7 +64,6 @@ def node_script(name: str) -> list[str]:
             cwd=NODE,
         )
         _write_stamp(modules, lock)
-    return ["node", str(NODE / name)]
 
 
 def tool(environment: str, name: str) -> Path:

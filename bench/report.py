@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from bench import report_embedding
+from bench import report_embedding, report_gateway
 from bench.rounds import TWO, Results
 from bench.subjects import JETSTREAM, OURS, PEERS, SWITCHED_OFF, WORK_MS
 
@@ -19,7 +19,13 @@ def document(results: Results) -> str:
         _latency(results),
         _rest(results),
     ]
-    parts += [_promises(results), _gateway(results), report_embedding.section(results), _failures(results), METHOD]
+    parts += [
+        _promises(results),
+        report_gateway.section(results),
+        report_embedding.section(results),
+        _failures(results),
+        METHOD,
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -172,33 +178,6 @@ def _promises(results: Results) -> str:
         if rate is not None:
             rows.append([subject.name, _ratio(rate, kept), _number(rate)])
     return "## What each promise costs\n\n" + _table(["", "ratio", "tasks/s"], rows)
-
-
-def _gateway(results: Results) -> str:
-    names = list(results.rounds.get("gateway", {}))
-    if not names:
-        return ""
-    rows = []
-    for name in names:
-        direct, through = (results.median("gateway", name, f"{way}_p50_ms") for way in ("direct", "through"))
-        rate_direct, rate = (results.median("gateway", name, f"{way}_per_s") for way in ("direct", "through"))
-        alone = results.median("gateway", name, "added_alone_ms")
-        rows.append(
-            [
-                name,
-                "" if not rate_direct or not rate else f"{rate / rate_direct:.2f}",
-                _number(rate or 0),
-                _number(rate_direct) if rate_direct else "",
-                f"{through:.1f}" if through else "",
-                f"{direct:.1f}" if direct else "",
-                f"{alone:.1f}" if alone is not None else "",
-            ]
-        )
-    return (
-        "## The gateway\n\nOver a scripted upstream that answers at once, 32 requests at a time; beside it the upstream asked\n"
-        "directly by the same client, and what one request alone takes longer through the gateway.\n\n"
-        + _table(["", "ratio", "requests/s", "direct/s", "p50 ms", "direct p50 ms", "added to one alone, ms"], rows)
-    )
 
 
 def _failures(results: Results) -> str:

@@ -8,7 +8,7 @@ import sys
 
 from bench.child import new_loop
 
-PIECES = 20
+PIECES = 100
 _HEAD = {"id": "chatcmpl-1", "created": 1700000000, "model": "gpt-5"}
 _ANSWER = json.dumps(
     {
@@ -28,13 +28,16 @@ def _event(choice: dict[str, object], **more: object) -> bytes:
 _EVENTS = [
     *(_event({"delta": {"content": f"w{n} "}, "finish_reason": None}) for n in range(PIECES)),
     _event(
-        {"delta": {}, "finish_reason": "stop"}, usage={"prompt_tokens": 5, "completion_tokens": 20, "total_tokens": 25}
+        {"delta": {}, "finish_reason": "stop"},
+        usage={"prompt_tokens": 5, "completion_tokens": PIECES, "total_tokens": PIECES + 5},
     ),
     b"data: [DONE]\n\n",
 ]
 PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(_ANSWER) + _ANSWER
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-STREAM = STREAM_HEAD + b"".join(b"%x\r\n%s\r\n" % (len(event), event) for event in _EVENTS) + b"0\r\n\r\n"
+PARTS = [b"%x\r\n%s\r\n" % (len(event), event) for event in _EVENTS]
+HOLD = b"never ends"
+"""In a prompt: the stream begins and stays open."""
 
 
 class Upstream(asyncio.Protocol):
@@ -51,8 +54,22 @@ class Upstream(asyncio.Protocol):
             if len(self._buffer) < end + 4 + length:
                 return
             body, self._buffer = self._buffer[end + 4 : end + 4 + length], self._buffer[end + 4 + length :]
-            streamed = b'"stream":true' in body or b'"stream": true' in body
-            self._transport.write(STREAM if streamed else PLAIN)
+            if b'"stream":true' not in body and b'"stream": true' not in body:
+                self._transport.write(PLAIN)
+            elif HOLD in body:
+                self._transport.write(STREAM_HEAD + PARTS[0])
+            else:
+                self._piece(STREAM_HEAD, 0)
+
+    def _piece(self, head: bytes, number: int) -> None:
+        """Each event in a turn of its own, as models write them."""
+        if self._transport.is_closing():
+            return
+        if number == len(PARTS):
+            self._transport.write(b"0\r\n\r\n")
+            return
+        self._transport.write(head + PARTS[number])
+        asyncio.get_running_loop().call_soon(self._piece, b"", number + 1)
 
 
 async def _serve(port: int) -> None:
