@@ -162,3 +162,23 @@ def test_the_command_prints_json_and_writes_a_plot(tmp_path, monkeypatch):
     table = CliRunner().invoke(main, ["simulate", "a.csv", "--policy", "forecast"])
     assert "right-sized 1" in table.output
     assert CliRunner().invoke(main, ["simulate", "a.csv", "--policy", "nonsense"]).exit_code == 2
+
+
+def test_what_if_recommends_the_cheaper_configuration_that_keeps_the_objective(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = "\n".join(f"{at},1000,100" for at in range(0, 7200, 2))
+    (tmp_path / "a.csv").write_text(f"t,in,out\n{rows}\n")
+    for name, number, slots in (("four", 4, 8), ("one", 1, 8), ("short", 1, 1)):
+        (tmp_path / f"{name}.yaml").write_text(
+            "profile: hosted\npools:\n  inference:\n    windows: []\n    scaling: {policy: static}\n"
+            f"    min: {number}\n    max: {number}\n    slots: {slots}\n"
+        )
+    words = ["simulate", "a.csv", "--config", "four.yaml", "--what-if", "one.yaml", "--policy", "static half"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert "cheapest that starts 99% within 10 s: one.yaml," in done.output
+    # Slots are the pool's: fewer of them are another configuration that is cheaper only in what it lets wait.
+    (found,) = json.loads(CliRunner().invoke(main, [*words, "--what-if", "short.yaml", "--json"]).stdout)
+    late = {row["policy"]: row["in_objective"] for row in found["rows"]}
+    assert late["one.yaml"] == 1.0
+    assert late["short.yaml"] < 0.5
