@@ -214,7 +214,7 @@ async def task_ids(ledger: Ledger, *states: TaskState) -> list[str]:
     ids: list[str] = []
     cursor: str | None = None
     while True:
-        page = await ledger.tasks(TaskFilter(states=states), cursor, 1_000)
+        page = await patiently(lambda at=cursor: ledger.tasks(TaskFilter(states=states), at, 1_000))  # type: ignore[misc]
         ids += [each.task.id for each in page.tasks if each.task.tenant not in (PROBE_TENANT, RUSH_TENANT)]
         if page.next_cursor is None:
             return ids

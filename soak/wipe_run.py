@@ -101,7 +101,7 @@ class _Wipe:
         await eventually(nothing_reserved, 20)
         records: dict[str, TaskRecord] = {}
         for task_id in await task_ids(ledger):
-            record = await ledger.task(task_id)
+            record = await patiently(lambda i=task_id: ledger.task(i))  # type: ignore[misc]
             if record is not None:
                 records[task_id] = record
         facts = Facts(
