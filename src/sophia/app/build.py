@@ -20,6 +20,7 @@ from sophia.events.base import EventLog
 from sophia.events.redis import RedisEventLog
 from sophia.inference.base import Models
 from sophia.inference.directory import ModelDirectory
+from sophia.inference.registry_redis import RedisEndpointRegistry
 from sophia.intake import Intake
 from sophia.nouns.clock import SystemClock
 from sophia.nouns.errors import ConfigError
@@ -187,8 +188,17 @@ async def ledger(loaded: Loaded) -> AsyncIterator[SqlLedger]:
 async def models(loaded: Loaded, pool: PoolSpec | None = None) -> AsyncIterator[Models]:
     """Every configured model. A pool that lists embedding models runs them in its own process."""
     async with pool_embedders(loaded, pool) as embedders:
-        directory = ModelDirectory(loaded.settings, loaded.providers, embedders, registry=REGISTRY)
+        client = connect_any(loaded.redis_url) if loaded.redis_url is not None else None
+        directory = ModelDirectory(
+            loaded.settings,
+            loaded.providers,
+            embedders,
+            registry=REGISTRY,
+            endpoints=RedisEndpointRegistry(client) if client is not None else None,
+        )
         try:
             yield directory
         finally:
             await directory.close()
+            if client is not None:
+                await client.aclose()

@@ -24,6 +24,10 @@ class Saturated(Unavailable):
     """We did not even ask: as many calls as may be are under way."""
 
 
+class ServerDown(Unavailable):
+    """One of several servers cannot be reached, and none of the others could be tried instead."""
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connect_s: float
     first_token_s: float

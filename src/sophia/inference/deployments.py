@@ -14,7 +14,7 @@ import msgspec
 from sophia.decisions.attempts import Candidate, Failure, FailureKind, asks_for_another, first_try, next_try
 from sophia.decisions.breaker import Breaker, BreakerState
 from sophia.inference.base import DeploymentStatus
-from sophia.inference.client import Answer, Client, Late, Limits, Saturated
+from sophia.inference.client import Answer, Client, Late, Limits, Saturated, ServerDown
 from sophia.inference.metrics import InferenceMetrics
 from sophia.inference.refusals import refusal_in_stream, retry_after_s
 from sophia.nouns.errors import SophiaError, Unavailable, UpstreamError
@@ -79,7 +79,9 @@ class Deployment:
         try:
             answer = await self._client().forward(path, {**body, "model": self.model}, self._limits, left_s)
         except BaseException as error:
-            call.failed = isinstance(error, Unavailable | UpstreamError) and not isinstance(error, Saturated)
+            # Single servers have breakers of their own.
+            own = isinstance(error, Saturated | ServerDown)
+            call.failed = isinstance(error, Unavailable | UpstreamError) and not own
             call.over(False)
             raise
         answer.on_end = call.over
@@ -211,7 +213,7 @@ class ModelCalls:
         return Failure(kind=FailureKind.REFUSED, retry_after_s=retry_after_s(answer.headers.get("retry-after")))
 
     def _next(self, number: int, failure: Failure, tries: Sequence[int], until_s: float, now_s: float) -> Any:
-        if failure.retry_after_s is not None:
+        if failure.retry_after_s is not None and failure.kind is FailureKind.REFUSED:
             self._deployments[number].rest_until_s = now_s + min(failure.retry_after_s, REST_MAX_S)
         candidates = [d.candidate(now_s, n) for d, n in zip(self._deployments, tries, strict=True)]
         return next_try(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -24,6 +26,7 @@ from sophia.inference.chat_call import chat_body, deltas, refused_parameter, wit
 from sophia.inference.client import CHAT_PATH, EMBEDDINGS_PATH, Client, limits_of
 from sophia.inference.deployments import Deployment, ModelCalls
 from sophia.inference.metrics import InferenceMetrics
+from sophia.inference.registry import EndpointRegistry
 from sophia.nouns.errors import InvalidInput, UpstreamError
 from sophia.nouns.usage import Usage
 from sophia.settings.loaded import ResolvedProvider
@@ -34,7 +37,8 @@ class ModelDirectory:
     """The ``Models`` contract over the providers in use.
 
     ``embedders`` are engines in this process by the model's name; they take precedence over a provider, but for
-    ``forward``. They belong to the directory, which closes them.
+    ``forward``. They belong to the directory, which closes them. ``endpoints`` is where pools announce their servers;
+    without it nothing of theirs is in use.
     """
 
     def __init__(
@@ -43,7 +47,11 @@ class ModelDirectory:
         providers: Mapping[str, ResolvedProvider],
         embedders: Mapping[str, Embedder] | None = None,
         registry: CollectorRegistry | None = None,
+        endpoints: EndpointRegistry | None = None,
     ) -> None:
+        if endpoints is None:
+            providers = {name: p for name, p in providers.items() if p.settings.kind != "pool"}
+        self._endpoints = endpoints
         self._settings = settings
         self._embedders = dict(embedders or {})
         self._catalog = Catalog(settings, providers, in_process=self._embedders)
@@ -164,16 +172,21 @@ class ModelDirectory:
     def _client(self, provider: ResolvedProvider) -> Client:
         client = self._clients.get(provider.name)
         if client is None:
-            client = self._clients[provider.name] = _client_of(provider)
+            client = self._clients[provider.name] = self._client_of(provider)
         return client
 
+    def _client_of(self, provider: ResolvedProvider) -> Client:
+        # Imported with the first call: aiohttp takes memory that a worker at rest need not have.
+        if provider.settings.kind == "anthropic":
+            from sophia.inference.anthropic import AnthropicUpstream
 
-def _client_of(provider: ResolvedProvider) -> Client:
-    # Imported with the first call: aiohttp takes memory that a worker at rest need not have.
-    if provider.settings.kind == "anthropic":
-        from sophia.inference.anthropic import AnthropicUpstream
+            return AnthropicUpstream(provider)
+        if provider.settings.kind == "pool" and self._endpoints is not None:
+            from sophia.inference.replicas import Replicas
 
-        return AnthropicUpstream(provider)
-    from sophia.inference.upstream import Upstream
+            pool = self._settings.pools[provider.settings.pool or ""]
+            asker = f"{socket.gethostname()}-{os.getpid()}"
+            return Replicas(provider, self._endpoints, asker, pool.scaling.when_cold.wait_s)
+        from sophia.inference.upstream import Upstream
 
-    return Upstream(provider)
+        return Upstream(provider)

@@ -52,6 +52,8 @@ class HttpReply:
         self.status: int = response.status
         self.provider = provider
         self.on_end: Callable[[bool], None] | None = None
+        self.on_close: Callable[[bool], None] | None = None
+        """The same for whoever made the call."""
         self._response = response
         self._streamed = streamed and response.status == 200
         self._wait_s = first_byte_s
@@ -118,9 +120,10 @@ class HttpReply:
         on_free, self._on_free = self._on_free, None
         self._response.close()
         on_free()
-        on_end, self.on_end = self.on_end, None
-        if on_end is not None:
-            on_end(self._broken)
+        for call in (self.on_close, self.on_end):
+            if call is not None:
+                call(self._broken)
+        self.on_close = self.on_end = None
 
     async def _next(self, wait_s: float) -> bytes:
         try:

@@ -9,14 +9,17 @@ import msgspec
 from sophia.nouns.serving import Serving
 from sophia.nouns.task import Tier
 from sophia.settings.deployments import BreakerSettings, DeploymentSettings, FallbackSettings
-from sophia.settings.fields import CountFrom1, NotNegative, Positive, SecretRef, Section
+from sophia.settings.fields import CountFrom1, Name, NotNegative, Positive, SecretRef, Section
 
 
 class ProviderSettings(Section, frozen=True, kw_only=True):
     """A source of models. ``kind``: ``openai`` (any OpenAI-compatible URL), ``anthropic`` (its own API, translated),
-    ``portkey``, ``llama_embedded`` and ``onnx_embedded`` (servers that ``sophia up`` starts)."""
+    ``portkey``, ``pool`` (servers of ours that a pool's instances announce), ``llama_embedded`` and ``onnx_embedded``
+    (servers that ``sophia up`` starts)."""
 
-    kind: Annotated[str, msgspec.Meta(pattern="^(openai|anthropic|portkey|llama_embedded|onnx_embedded)$")]
+    kind: Annotated[str, msgspec.Meta(pattern="^(openai|anthropic|portkey|pool|llama_embedded|onnx_embedded)$")]
+    pool: Name | None = None
+    """With kind ``pool``: whose servers. Its ``scaling.when_cold.wait_s`` is how long a call is held while none is ready."""
     base_url: str | None = None
     base_url_env: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
     """Environment variable that, when set, replaces ``base_url``."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from sophia.nouns.errors import ConfigError
+from sophia.nouns.pool import PoolSpec
 from sophia.nouns.task import Tier
 from sophia.settings.document import dotted
 from sophia.settings.fields import SecretRef
@@ -86,7 +87,7 @@ def resolve(settings: Settings, environ: Mapping[str, str], *, config_path: Path
     providers = {
         name: _provider(name, provider, missing)
         for name, provider in settings.providers.items()
-        if _in_use(provider, environ)
+        if _in_use(provider, environ, settings.pools)
     }
     lambda_cloud = _lambda_cloud(settings.lambda_cloud, missing)
     fly_machines = _fly_machines(settings.fly_machines, missing)
@@ -198,7 +199,11 @@ def _api_keys(settings: Settings, missing: _Missing) -> tuple[TenantKey, ...]:
     return tuple(keys)
 
 
-def _in_use(provider: ProviderSettings, environ: Mapping[str, str]) -> bool:
+def _in_use(provider: ProviderSettings, environ: Mapping[str, str], pools: Mapping[str, PoolSpec]) -> bool:
+    if provider.kind == "pool":
+        pool = pools.get(provider.pool or "")
+        if pool is None or not (pool.max > 0 or any(window.max > 0 for window in pool.windows)):
+            return False
     if provider.kind in EMBEDDED_KINDS and not _base_url(provider, environ):
         return False
     return all(environ.get(name, "").strip() for name in provider.when_set)
@@ -212,7 +217,9 @@ def _base_url(provider: ProviderSettings, environ: Mapping[str, str]) -> str:
 def _provider(name: str, provider: ProviderSettings, missing: _Missing) -> ResolvedProvider:
     path = f"providers.{name}"
     base_url = _base_url(provider, missing.environ)
-    if not base_url:
+    if provider.kind == "pool":
+        base_url = ""
+    elif not base_url:
         missing.problems.append(f"{path}: the environment variable {provider.base_url_env} is not set")
     elif not base_url.startswith(("http://", "https://")):
         missing.problems.append(f"{path}: the value of {provider.base_url_env} must begin with http:// or https://")

@@ -83,7 +83,9 @@ def _catches_all(rule: RouteRule) -> bool:
 def _providers(settings: Settings) -> Iterator[Fault]:
     for name, provider in settings.providers.items():
         path = ("providers", name)
-        if provider.base_url is None and provider.base_url_env is None:
+        if provider.kind == "pool":
+            yield from _unknown((*path, "pool"), "pool", provider.pool or "", settings.pools)
+        elif provider.base_url is None and provider.base_url_env is None:
             yield Fault(path=path, what="has neither base_url nor base_url_env")
         if provider.base_url is not None:
             if not provider.base_url.startswith(("http://", "https://")):
