@@ -12,6 +12,8 @@ from typing import Any
 import aiohttp
 import pytest_asyncio
 
+from sophia.inference.directory import ModelDirectory
+from sophia.settings.model import TenantSettings
 from tests.support.gateways import HEADERS, OTHER_HEADERS, Platform, front_of_house
 from tests.support.models import make_models
 from tests.support.upstreams import Upstream, upstream
@@ -25,6 +27,9 @@ EVENTS = [
     b'data: {"id":"c1","choices":[],"usage":{"prompt_tokens":11,"completion_tokens":2,"total_tokens":13}}\n\n',
     b"data: [DONE]\n\n",
 ]
+
+
+UNKEPT = {"tenants": {"acme": TenantSettings(cache=False)}}
 
 
 class Embeds(Upstream):
@@ -56,6 +61,10 @@ def numbers(text: str) -> list[float]:
     return [0.25, float(len(text)), 0.5 if text.isascii() else 0.1]
 
 
+def provided(provider: Upstream) -> ModelDirectory:
+    return make_models(chat_url=provider.url, embedding_url=provider.url)
+
+
 @pytest_asyncio.fixture
 async def provider() -> AsyncIterator[Upstream]:
     async with upstream(Embeds()) as played:
@@ -64,12 +73,9 @@ async def provider() -> AsyncIterator[Upstream]:
 
 @pytest_asyncio.fixture
 async def pair(redis_url: str, tmp_path: Path, provider: Upstream) -> AsyncIterator[tuple[Platform, Platform]]:
-    def models() -> Any:
-        return make_models(chat_url=provider.url, embedding_url=provider.url)
-
     async with (
-        front_of_house(redis_url, tmp_path, models=models()) as first,
-        front_of_house(redis_url, tmp_path, models=models()) as second,
+        front_of_house(redis_url, tmp_path, models=provided(provider)) as first,
+        front_of_house(redis_url, tmp_path, models=provided(provider)) as second,
     ):
         yield first, second
 
@@ -83,7 +89,9 @@ async def ask(platform: Platform, path: str, body: Any, **headers: str) -> tuple
             return answer.headers.get("x-sophia-cache"), content
 
 
-async def test_a_batch_pays_for_the_texts_that_are_new(pair: tuple[Platform, Platform], provider: Upstream) -> None:
+async def test_a_batch_pays_for_the_texts_that_are_new(
+    pair: tuple[Platform, Platform], provider: Upstream, redis_url: str, tmp_path: Path
+) -> None:
     def body(*texts: str, **more: Any) -> dict[str, Any]:
         return {"model": EMBEDDING, "input": list(texts), **more}
 
@@ -118,7 +126,9 @@ async def test_a_batch_pays_for_the_texts_that_are_new(pair: tuple[Platform, Pla
     assert (await embed(first, body("a"), **OTHER_HEADERS))[0] == "miss"
     assert (await embed(first, body("a"), **{"Cache-Control": "no-cache"}))[0] == "miss"
     assert (await embed(first, body("a"), **{"Cache-Control": "no-store"}))[0] is None
-    assert len(provider.bodies) == asked + 4
+    async with front_of_house(redis_url, tmp_path, models=provided(provider), changes=UNKEPT) as third:
+        assert (await embed(third, body("a")))[0] is None
+    assert len(provider.bodies) == asked + 5
     sample = first.registry.get_sample_value("cache_requests_total", {"cache": "embeddings", "result": "hit"})
     assert sample == 3
 

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
+from sophia.embedded.redis_server import RedisServer
 from sophia.inference.base import ModelCard
 from sophia.inference.directory import ModelDirectory
 from sophia.nouns.budget import TenantBudget
@@ -180,3 +181,30 @@ async def test_a_keys_limit_is_told_in_openais_words(platform: Platform, provide
     assert 1 <= int(seen[3][1]["Retry-After"]) <= 20
     report = await usage(platform, "key")
     assert [row["requests"] for row in report["rows"]] == [3]
+
+
+async def test_while_redis_is_gone_answers_go_on_and_new_calls_are_refused(
+    own_redis: RedisServer, tmp_path: Path, provider: Upstream
+) -> None:
+    models = priced(make_models(chat_url=provider.url, embedding_url=provider.url))
+    body = {"model": MODEL, "messages": HELLO, "stream": True, "max_tokens": 50}
+    provider.chunks = [piece("word ")]
+    async with (
+        front_of_house(own_redis.url, tmp_path, models=models, changes=CENT) as running,
+        aiohttp.ClientSession(running.url, headers=HEADERS) as session,
+    ):
+        async with session.post("/v1/chat/completions", json=body) as streaming:
+            assert await streaming.content.readexactly(len(provider.chunks[0])) == provider.chunks[0]
+            await own_redis.stop(5)
+            async with session.post("/v1/chat/completions", json=body) as refused:
+                problem = await refused.json()
+            assert (refused.status, problem["error"]["type"]) == (503, "server_error")
+            assert int(refused.headers["Retry-After"]) > 0
+            # The one that began goes on to its end.
+            provider.go_on(piece("more ") + USAGE)
+            rest = await streaming.content.read()
+        assert rest == piece("more ") + b"data: [DONE]\n\n"
+        await own_redis.start()
+        assert await running.gate.settled(20)
+        total = (await usage(running))["total"]
+        assert (total["requests"], total["input_tokens"], total["output_tokens"]) == (1, 11, 3)

@@ -27,6 +27,7 @@ class Upstream:
         self.chunks: list[bytes] = []
         self.drop_after_chunks = False
         """Close the connection instead of falling silent."""
+        self._more: asyncio.Queue[bytes] = asyncio.Queue()
         self.end_after_chunks = False
         """End the answer as it should be."""
 
@@ -44,11 +45,15 @@ class Upstream:
                     return response
                 if self.drop_after_chunks and request.transport is not None:
                     request.transport.abort()
-            await asyncio.Event().wait()
+            await response.write(await self._more.get())
+            return response
         except (asyncio.CancelledError, ConnectionError):
             self.broken_off.set()
             raise
-        raise AssertionError("unreachable")
+
+    def go_on(self, rest: bytes) -> None:
+        """Let the answer that has fallen silent go on with this, and end."""
+        self._more.put_nowait(rest)
 
 
 @asynccontextmanager

@@ -74,7 +74,7 @@ def digest(*parts: bytes) -> str:
 def plan_chat(call: Call, card: ModelCard, document: Mapping[str, Any], ask: Ask) -> tuple[Ask, CachePlan | None]:
     """``settings.caches.chat`` says which requests are meant; ``Cache-Control`` says otherwise for one."""
     caches = call.settings.caches
-    if caches.chat == "off":
+    if caches.chat == "off" or not _may_be_kept(call):
         return ask, None
     said = directives(call.request.headers.get("cache-control"))
     same_again = document.get("temperature") == 0 or document.get("seed") is not None
@@ -117,7 +117,7 @@ def plan_embedding(
     caches = call.settings.caches
     said = directives(call.request.headers.get("cache-control"))
     given = _texts(document["input"])
-    if not caches.embeddings or said.no_store or not 0 < len(given) <= MAX_PARTS:
+    if not caches.embeddings or not _may_be_kept(call) or said.no_store or not 0 < len(given) <= MAX_PARTS:
         return ask, None
     apart = ("input", "model", "encoding_format", *_NO_MATTER)
     identity = _encode_sorted({name: value for name, value in document.items() if name not in apart})
@@ -147,6 +147,11 @@ def plan_embedding(
         oldest_ms=oldest_ms(call, said),
     )
     return replace(ask, cache=cache), parts
+
+
+def _may_be_kept(call: Call) -> bool:
+    tenant = call.settings.tenants.get(call.tenant)
+    return tenant is None or tenant.cache
 
 
 def oldest_ms(call: Call, said: Directives) -> int:

@@ -16,7 +16,7 @@ from sophia.gateway.caching import Parts
 from sophia.gateway.deps import Call
 from sophia.gateway.errors import rate_headers
 from sophia.gateway.metering import Meter, ask_embedding
-from sophia.gateway.openai_forward import Forwarded, read_request, refusal, resolve
+from sophia.gateway.openai_forward import CHOICE_HEADERS, Forwarded, read_request, refusal, resolve
 from sophia.gateway.openai_schemas import EmbeddingRequest
 from sophia.gateway.streaming import send_start
 from sophia.gateway.vectors import Vector, entry, read_vector, shown, vector_of
@@ -71,6 +71,7 @@ class Embedded(Forwarded):
             await reply.close()
         meter.report(content)
         headers = {**rate_headers(grant.rates), caching.HEADER: "miss"}
+        headers |= {name: reply.headers[name] for name in CHOICE_HEADERS if name in reply.headers}
         kind = reply.headers.get("content-type", "application/json")
         found = _vectors(content, len(missing), meter.usage.cost_nano_usd)
         if found is not None:

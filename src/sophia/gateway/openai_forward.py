@@ -26,6 +26,7 @@ from sophia.nouns.task import Tier
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+PROVIDER_HEADER = "x-sophia-provider"
 FOLLOW_S = 0.25
 """The longest pause between two looks at a request that is waited for."""
 _OF_STREAMS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -87,6 +88,7 @@ class Forwarded(Response):
         self._plan = plan
         self._entries: list[Entry] = []
         self._saved = 0
+        self._served_by: str | None = None
         self._hides_usage = False
         self._document = self._prepared(document, bounded)
 
@@ -115,7 +117,9 @@ class Forwarded(Response):
             await self._relay(send, opened, meter)
         finally:
             usage = meter.usage
-            self._gate.settle(opened, usage, entries=self._entries, saved_nano_usd=self._saved)
+            self._gate.settle(
+                opened, usage, provider=self._served_by, entries=self._entries, saved_nano_usd=self._saved
+            )
             self._call.context.metrics.used(self._card.id, usage)
 
     async def _open(self) -> tuple[Grant | Hit, bool]:
@@ -153,10 +157,12 @@ class Forwarded(Response):
     async def _forward(self, document: Mapping[str, Any], meter: Meter) -> Reply:
         meter.sent = True
         try:
-            return await self._call.deps.models.forward(self._card, self._path, document)
+            reply = await self._call.deps.models.forward(self._card, self._path, document)
         except SophiaError:
             meter.refused()
             raise
+        self._served_by = reply.headers.get(PROVIDER_HEADER)
+        return reply
 
     async def _relay(self, send: Send, grant: Grant, meter: Meter) -> None:
         reply = await self._forward(self._document, meter)

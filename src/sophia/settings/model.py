@@ -156,6 +156,8 @@ class MetricsSettings(Section, frozen=True, kw_only=True):
 
 class TenantSettings(Section, frozen=True, kw_only=True):
     budget: TenantBudget = TenantBudget()
+    cache: bool = True
+    """Whether answers of models to this tenant may be kept (see ``caches``)."""
     max_running: CountFrom1 | None = None
 
 

@@ -71,9 +71,17 @@ class RedisCallGate:
         prefix = prefix_of(ask.tenant, self._prefixes)
         self._count += 1
         future: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
-        self._opening[prefix].append(_Opening(f"{self._name}{self._count:x}", ask, self._day(), future))
+        opening = _Opening(f"{self._name}{self._count:x}", ask, self._day(), future)
+        self._opening[prefix].append(opening)
         self._pump("open", prefix)
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            # The verdict may have come in the same turn of the loop, and nobody else knows of it.
+            decided = future.done() and not future.cancelled() and future.exception() is None
+            if decided and isinstance(future.result(), Grant):
+                self._take_back(opening)
+            raise
 
     def progress(self, grant: Grant, usage: Usage) -> None:
         live = self._live[prefix_of(grant.ask.tenant, self._prefixes)]
