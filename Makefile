@@ -31,8 +31,8 @@ check: $(VENV)/.dev ui/node_modules/.installed ## Lint, types, import rules, gen
 	cd ui && npm run --silent check:types
 	cd ui && npm run --silent lint && npm run --silent typecheck
 
-test-cluster: $(VENV)/.dev ## The queue on three NATS servers, one of which is killed
-	NATS_CLUSTER=1 $(BIN)/python -m pytest -q tests/integration/test_jetstream_cluster.py
+test-cluster: $(VENV)/.dev ## The queue on three NATS servers, one of which is killed; the platform on a Redis Cluster
+	NATS_CLUSTER=1 CLUSTERS=1 $(BIN)/python -m pytest -q tests/integration/test_jetstream_cluster.py tests/e2e/test_cluster_platform.py
 
 test-torch: $(VENV)/.dev ## The embedder's contract on torch too, which is installed apart in .venv-torch
 	@test -x .venv-torch/bin/python || $(BIN)/python -m venv .venv-torch

@@ -377,7 +377,8 @@ async def test_tasks_that_are_too_late_do_not_hold_up_those_behind_them(engine: 
     in_time = [make_task() for _ in range(6)]
     await engine.tasks.submit(in_time)
     if found_by == "upkeep":
-        assert (await engine.upkeep.upkeep(100)).expired == 8
+        # On a busy machine the first call's read may still have been under way, and was given one of them.
+        assert (await engine.upkeep.upkeep(100)).expired in (7, 8)
     leased: list[str] = []
 
     async def all_leased() -> bool:

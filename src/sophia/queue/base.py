@@ -268,11 +268,8 @@ class BudgetAccounts(Protocol):
         """After every task that is still under way was restored."""
 
 
-class QueueUpkeep(BudgetAccounts, Protocol):
-    """The router's side, under its leader lease."""
-
-    async def upkeep(self, limit: int) -> UpkeepReport:
-        """One bounded pass: promote what is due, reclaim expired leases, fail missed deadlines, prune."""
+class ChangeFeed(Protocol):
+    """What the ledger has to take up."""
 
     async def changes(self, limit: int, wait_s: float) -> list[Change]:
         """About ``limit`` tasks that changed since they were last acknowledged, oldest first; waits up to ``wait_s`` for
@@ -280,6 +277,22 @@ class QueueUpkeep(BudgetAccounts, Protocol):
 
     async def acknowledge(self, changes: Sequence[Change]) -> None:
         """Takes all that one call of ``changes`` gave, or those of some tokens; changes that share a token go together."""
+
+
+class Leadership(Protocol):
+    """Which one of several does what only one may do."""
+
+    async def lead(self, name: str, holder: str, ttl_s: float) -> bool:
+        """Take or extend the leader lease ``name``; ``True`` while ``holder`` has it."""
+
+    async def resign(self, name: str, holder: str) -> None: ...
+
+
+class QueueUpkeep(BudgetAccounts, ChangeFeed, Leadership, Protocol):
+    """The router's side, under its leader lease."""
+
+    async def upkeep(self, limit: int) -> UpkeepReport:
+        """One bounded pass: promote what is due, reclaim expired leases, fail missed deadlines, prune."""
 
     async def restore(self, records: Sequence[TaskRecord]) -> list[str]:
         """Queue again what the queue has lost, as the ledger had it: attempts stay its history, and their numbers go on
@@ -289,8 +302,3 @@ class QueueUpkeep(BudgetAccounts, Protocol):
 
     async def request_stop(self, worker: str) -> None:
         """Ask a worker to drain at its next beat."""
-
-    async def lead(self, name: str, holder: str, ttl_s: float) -> bool:
-        """Take or extend the leader lease ``name``; ``True`` while ``holder`` has it."""
-
-    async def resign(self, name: str, holder: str) -> None: ...

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from sophia.nouns.errors import InvalidInput
 from sophia.nouns.task import Durability, TaskRecord
-from sophia.queue.base import Change, QueueUpkeep, TaskQueue
+from sophia.queue.base import Change, ChangeFeed, TaskQueue
 from sophia.store.base import Ledger
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ BATCH = 500
 class Recorder:
     """At least once: a change is acknowledged only after the ledger has it, and recording twice changes nothing."""
 
-    def __init__(self, queue: TaskQueue, upkeep: QueueUpkeep, ledger: Ledger) -> None:
+    def __init__(self, queue: TaskQueue, upkeep: ChangeFeed, ledger: Ledger) -> None:
         self._queue = queue
         self._upkeep = upkeep
         self._ledger = ledger

@@ -8,18 +8,19 @@ import random
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
-from redis import exceptions as driver
 
 from sophia.nouns.errors import SophiaError, Unavailable
-from sophia.nouns.task import Attempt, AttemptOutcome
+from sophia.nouns.task import AttemptOutcome
 from sophia.queue.base import Emission, Lease, LeaseStatus, Settlement, WorkerBeat
-from sophia.queue.redis.shared import GROUP, ID_LENGTH, PRIORITIES, QueueOptions, Scripts
-from sophia.redis.base import Caller, Redis
+from sophia.queue.redis.reading import Entry, Lines, first_that_brings
+from sophia.queue.redis.shared import QueueOptions, Scripts
+from sophia.queue.redis.words import emission_args, settlement_args
+from sophia.redis.base import Redis
 from sophia.redis.bodies import unpack
 from sophia.redis.coalesce import Coalescer
 from sophia.redis.connection import persistently, translated
@@ -28,9 +29,6 @@ from sophia.redis.records import spent
 log = logging.getLogger(__name__)
 
 _encode = msgspec.json.Encoder()
-LONGEST_BLOCK_S = 55.0
-"""Blocking reads end before common idle time-outs of 60 s cut the connection."""
-
 SETTLE_AT_ONCE = 64
 """So that this worker goes on with what is settled while the server is busy with the next."""
 
@@ -38,27 +36,21 @@ REST_S = 1.0
 """A partition that does not answer is asked again after this, while the others are served."""
 KEEP_S = 0.1
 """What a read has brought and nobody asks for within this goes back to the others."""
-ENDS_TOGETHER_S = 0.15
-"""A server at rest looks ten times a second whether a blocking read has waited long enough."""
 
 Item = TypeVar("Item")
 Fenced = TypeVar("Fenced", Emission, Settlement)
-Entry = tuple[str, int, str, str, bytes]
-"""Stream, priority, entry id, task id, body."""
 
 
 class RedisWorkQueue:
-    """Implements ``WorkQueue``. ``blocking`` is a second client whose reply time-out is above ``LONGEST_BLOCK_S``."""
+    """Implements ``WorkQueue``. ``blocking`` is a second client for reads that wait, see ``Lines``."""
 
     def __init__(self, client: Redis, blocking: Redis, options: QueueOptions) -> None:
         self._scripts = Scripts(client, options)
-        self._blocking = blocking
+        self._lines = Lines(blocking, self._scripts)
         self._options = options
         self._lease_ms = round(options.lease_s * 1000)
         self._pools: dict[str, str] = {}
         self._reads: dict[tuple[str, str], asyncio.Task[list[Entry]]] = {}
-        self._lines: dict[tuple[str, str], Caller] = {}
-        """For blocking reads, each of which holds up its connection."""
         self._emptied: set[tuple[str, str]] = set()
         self._unheard: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         """Calls that may have begun attempts, and whose replies were lost."""
@@ -86,7 +78,7 @@ class RedisWorkQueue:
         reads = [self._read(worker, prefix, streams, wait_s) for prefix in prefixes]
         # A read goes on when nobody waits for it any more: what it then brings is begun by the next call.
         try:
-            await _first_that_brings(reads, min(wait_s, REST_S) if self._resting else wait_s)
+            await first_that_brings(reads, min(wait_s, REST_S) if self._resting else wait_s)
         except asyncio.CancelledError:
             # Who is cancelled wants no more: an entry must not be delivered to a reader that is leaving.
             self._stray(self._end_reads(worker))
@@ -209,7 +201,7 @@ class RedisWorkQueue:
     def _read(self, worker: str, prefix: str, streams: Sequence[str], wait_s: float) -> asyncio.Task[list[Entry]]:
         key = (worker, prefix)
         if key not in self._reads:
-            read = self._reads[key] = asyncio.create_task(self._blocking_read(worker, prefix, streams, wait_s))
+            read = self._reads[key] = asyncio.create_task(self._lines.read(worker, prefix, streams, wait_s))
             if len(self._scripts.prefixes) > 1:
                 loop = asyncio.get_running_loop()
                 read.add_done_callback(lambda _: loop.call_later(KEEP_S, self._give_back, key, read))
@@ -223,35 +215,6 @@ class RedisWorkQueue:
         worker, prefix = key
         if not read.cancelled() and read.exception() is None and (entries := read.result()):
             self._stray(self._hand_back(prefix, self._begin(prefix, worker, (), len(entries), entries)))
-
-    async def _blocking_read(self, worker: str, prefix: str, streams: Sequence[str], wait_s: float) -> list[Entry]:
-        """One entry of each stream at most: what else waits is leased by priority right after."""
-        keys = [f"{prefix}:stream:{stream}:{priority}" for stream in streams for priority in range(PRIORITIES)]
-        block_ms = max(1, round(min(wait_s, LONGEST_BLOCK_S) * 1000))
-        words = (
-            *("XREADGROUP", "GROUP", GROUP, worker, "COUNT", 1, "BLOCK", block_ms, "STREAMS"),
-            *keys,
-            *(">" for _ in keys),
-        )
-        line = self._lines.get((worker, prefix))
-        if line is None:
-            line = self._lines[worker, prefix] = self._blocking.caller(keys[0])
-        async with translated():
-            try:
-                answer = await line.call(*words)
-            except asyncio.CancelledError:
-                # Without a connection the server forgets the read; else it would deliver an entry to nobody.
-                await line.close()
-                raise
-            except driver.ResponseError as error:
-                if "UNBLOCKED" in str(error):
-                    # The stream has left this server, or the server is no master any more.
-                    return []
-                if "NOGROUP" not in str(error):
-                    raise
-                await self._scripts.ensure_groups(prefix, self._options.streams)
-                return []
-        return list(_entries(prefix, answer))
 
     async def extend(self, leases: Sequence[Lease]) -> list[LeaseStatus]:
         statuses: list[LeaseStatus] = []
@@ -291,7 +254,7 @@ class RedisWorkQueue:
 
     async def _emit(self, prefix: str, emissions: Sequence[Emission]) -> list[bool]:
         # Repeated when a reply is lost: output carries its offset, so a piece that is there twice is told apart.
-        args = [arg for emission in emissions for arg in _emission_args(emission)]
+        args = [arg for emission in emissions for arg in emission_args(emission)]
         answers = await persistently(lambda: self._scripts.call("emit", prefix, *args))
         return [answer == 1 for answer in answers]
 
@@ -299,7 +262,7 @@ class RedisWorkQueue:
         return await self._fenced(self._settles, settlements)
 
     async def _settle(self, prefix: str, settlements: Sequence[Settlement]) -> list[bool]:
-        args = [arg for settlement in settlements for arg in _settlement_args(settlement)]
+        args = [arg for settlement in settlements for arg in settlement_args(settlement)]
         answers = await persistently(lambda: self._scripts.call("settle", prefix, *args))
         return [answer == 1 for answer in answers]
 
@@ -345,7 +308,7 @@ class RedisWorkQueue:
         """End blocking reads; what one brought just now is handed back."""
         # Taken out before the first wait: who leases meanwhile begins reads of its own.
         ended = [
-            (prefix, read, self._lines.pop((worker, prefix), None))
+            (prefix, read, self._lines.taken(worker, prefix))
             for prefix in self._scripts.prefixes
             if (read := self._reads.pop((worker, prefix), None)) is not None
         ]
@@ -362,8 +325,7 @@ class RedisWorkQueue:
             read.cancel()
         await asyncio.gather(*self._reads.values(), return_exceptions=True)
         self._reads.clear()
-        for line in self._lines.values():
-            await line.close()
+        await self._lines.close()
         await asyncio.gather(*self._strays)
         for coalescer in (*self._emits.values(), *self._settles.values()):
             await coalescer.close()
@@ -378,70 +340,4 @@ def _lease(worker: str, answer: Sequence[Any], bodies: Mapping[str, bytes]) -> L
         worker=worker,
         leased_at_ms=now_ms,
         spent_before=spent(history),
-    )
-
-
-async def _first_that_brings(reads: Sequence[asyncio.Task[list[Entry]]], wait_s: float) -> None:
-    """Until a read has entries or an error, all have ended, or the time is over."""
-    # The server ends them; one that is left behind would bring a task when nobody waits for it any more.
-    until_s = time.monotonic() + wait_s + (ENDS_TOGETHER_S if len(reads) > 1 else 0.0)
-    pending = set(reads)
-    while pending:
-        done, pending = await asyncio.wait(
-            pending, timeout=max(0.0, until_s - time.monotonic()), return_when=asyncio.FIRST_COMPLETED
-        )
-        if not done or any(read.cancelled() or read.exception() or read.result() for read in done):
-            return
-        # The server's clock has ended these; it is about to end those that began with them.
-        until_s = min(until_s, time.monotonic()) + ENDS_TOGETHER_S
-
-
-def _entries(prefix: str, answer: Any) -> Iterable[Entry]:
-    for key, items in answer or ():
-        stream, _, priority = key.decode().removeprefix(f"{prefix}:stream:").rpartition(":")
-        for entry, fields in items:
-            # As ``entry_id`` in Lua: what is no task of ours gets no id, and the script sets it aside.
-            body: bytes = fields[1] if len(fields) == 2 and fields[0] == b"b" else b""
-            task_id = body[2 : 2 + ID_LENGTH].decode(errors="replace") if body.startswith(b'["') else ""
-            yield stream, int(priority), entry.decode(), task_id, body
-
-
-def _emission_args(emission: Emission) -> tuple[Any, ...]:
-    lease = emission.lease
-    return (lease.task.id, lease.worker, lease.attempt, emission.kind, _encode.encode(emission.data))
-
-
-def _settlement_args(settlement: Settlement) -> tuple[Any, ...]:
-    lease, outcome = settlement.lease, settlement.outcome
-    error = _encode.encode(settlement.error) if settlement.error is not None else b""
-    attempt = Attempt(
-        number=lease.attempt,
-        worker=lease.worker,
-        pool=settlement.pool,
-        started_at_ms=lease.leased_at_ms,
-        # The server's start plus the worker's monotonic duration: workers' wall clocks may drift.
-        ended_at_ms=lease.leased_at_ms + round(settlement.usage.run_s * 1000),
-        outcome=outcome,
-        error=settlement.error,
-        usage=settlement.usage,
-    )
-    data: dict[str, Any] = {"attempt": lease.attempt, "usage": settlement.usage}
-    if settlement.error is not None:
-        data["error"] = settlement.error
-    if outcome is AttemptOutcome.RETRYING:
-        data["retry_in_s"] = settlement.retry_in_s
-    if outcome is AttemptOutcome.HANDED_BACK:
-        data["from"] = "handed_back"
-    return (
-        lease.task.id,
-        lease.worker,
-        lease.attempt,
-        outcome.value,
-        _encode.encode(settlement.result) if settlement.result is not None else b"",
-        error,
-        _encode.encode(attempt),
-        max(0, round(settlement.retry_in_s * 1000)),
-        _encode.encode(data),
-        settlement.usage.cost_nano_usd,
-        settlement.usage.total_tokens,
     )
