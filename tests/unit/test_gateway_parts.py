@@ -92,3 +92,43 @@ async def test_work_is_cancelled_when_the_client_leaves() -> None:
         async with asyncio.timeout(5):
             await while_connected(receive, work())
     assert cancelled.is_set()
+
+
+async def test_whoever_is_cancelled_from_outside_is_not_told_that_the_client_left() -> None:
+    started = asyncio.Event()
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def work() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(while_connected(receive, work()))
+    async with asyncio.timeout(5):
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert task.cancelled()
+
+
+async def test_work_that_ends_as_the_client_leaves_keeps_its_task_usable() -> None:
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def work() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "ended all the same"
+        return ""
+
+    async with asyncio.timeout(5):
+        assert await while_connected(receive, work()) == "ended all the same"
+        # Nothing of the cancellation is left.
+        await asyncio.get_running_loop().run_in_executor(None, int)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0

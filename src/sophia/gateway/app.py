@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
 from sophia.gateway import (
     budgets,
@@ -32,6 +33,7 @@ from sophia.gateway import (
 from sophia.gateway.deps import Context, GatewayDeps, Handler
 from sophia.gateway.docs_page import render
 from sophia.gateway.endpoint import Endpoint
+from sophia.gateway.front import BUSY, Front
 from sophia.gateway.openapi import document
 from sophia.gateway.operations import OPERATIONS
 from sophia.gateway.static import Page, security_headers
@@ -88,14 +90,15 @@ _OPENAI_PATHS = (
 )
 
 
-def create_app(deps: GatewayDeps) -> Starlette:
+def create_app(deps: GatewayDeps) -> Front:
     """The app. Nothing is started for it; ``deps.hub`` must run beside it."""
     context = Context(deps)
+    endpoints = {operation.id: Endpoint(operation, HANDLERS[operation.id], context) for operation in OPERATIONS}
     routes: list[BaseRoute] = [
         Route(
             # Model names may have slashes in them.
             operation.path.replace("{model}", "{model:path}"),
-            Endpoint(operation, HANDLERS[operation.id], context),
+            endpoints[operation.id],
             methods=[operation.method],
         )
         for operation in OPERATIONS
@@ -104,7 +107,10 @@ def create_app(deps: GatewayDeps) -> Starlette:
     routes.append(Route("/{path:path}", Page(deps), methods=["GET"]))
     app = Starlette(routes=routes, exception_handlers={HTTPException: _not_routed})
     app.state.context = context
-    return app
+    busy: dict[tuple[str, str], ASGIApp] = {
+        (operation.method, operation.path): endpoints[operation.id] for operation in OPERATIONS if operation.id in BUSY
+    }
+    return Front(app, busy)
 
 
 def _documentation(version: str) -> list[BaseRoute]:

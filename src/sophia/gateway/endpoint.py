@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from prometheus_client import Histogram
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
 
@@ -25,6 +26,7 @@ class Endpoint:
         self._operation = operation
         self._handler = handler
         self._context = context
+        self._histograms: dict[int, Histogram] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started_s = time.perf_counter()
@@ -55,8 +57,14 @@ class Endpoint:
                 fault = errors.InternalError("this is a fault of the server; its log has the details")
                 await errors.answer(fault, openai=self._operation.openai)(scope, receive, observed)
         finally:
-            labels = (self._operation.method, self._operation.path, str(status or 500))
-            self._context.metrics.requests.labels(*labels).observe(time.perf_counter() - started_s)
+            self._times(status or 500).observe(time.perf_counter() - started_s)
+
+    def _times(self, status: int) -> Histogram:
+        found = self._histograms.get(status)
+        if found is None:
+            labels = (self._operation.method, self._operation.path, str(status))
+            found = self._histograms[status] = self._context.metrics.requests.labels(*labels)
+        return found
 
     def _holder(self, request: Request) -> Holder:
         """Whose key it is; nobody's where none is needed. Raises ``Unauthorized`` or ``Forbidden``."""

@@ -8,8 +8,11 @@ import logging
 import math
 import socket
 from collections.abc import Iterator
+from typing import Any, cast
 
 import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from sophia.cancel import cancel_all
 from sophia.gateway.app import create_app
@@ -35,20 +38,23 @@ class Gateway:
         self._host = host
         self._wanted_port = port
         self._app = create_app(deps)
-        self._context: Context = self._app.state.context
+        self._context: Context = self._app.context
         self._follower = KeyFollower(self._context.keys, deps.keys, deps.hub)
-        self._server = _Server(
-            uvicorn.Config(
-                self._app,
-                http="httptools",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=math.ceil(deps.loaded.settings.server.shutdown_grace_s),
-            )
+        config = uvicorn.Config(
+            self._app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=math.ceil(deps.loaded.settings.server.shutdown_grace_s),
         )
+        # Not around the busy paths, which do not ask.
+        proxies: Any = config.forwarded_allow_ips
+        self._app.others = cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, self._app.others), trusted_hosts=proxies))
+        self._server = _Server(config)
         self._socket: socket.socket | None = None
         self.started = asyncio.Event()
 

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sophia.cancel import cancel_all
+from sophia.cancel import REPEAT_S
 
 T = TypeVar("T")
 
@@ -21,20 +21,33 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 
     The request's body must have been read before: what arrives is thrown away.
     """
-    worker = asyncio.create_task(work)
-    watcher = asyncio.create_task(_disconnected(receive))
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("there is no task to cancel")
+    asked, before = 0, task.cancelling()
+
+    async def watch() -> None:
+        nonlocal asked
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        # Again and again, see `sophia.cancel`. The work has a task already: one more for it would cost more than the rest.
+        while True:
+            asked += 1
+            task.cancel()
+            await asyncio.sleep(REPEAT_S)
+
+    watcher = asyncio.create_task(watch())
     try:
-        await asyncio.wait({worker, watcher}, return_when=asyncio.FIRST_COMPLETED)
-        if not worker.done():
-            raise ClientDisconnect
-        return worker.result()
+        return await work
+    except asyncio.CancelledError:
+        if asked and asked == task.cancelling() - before:
+            raise ClientDisconnect from None
+        raise
     finally:
-        await cancel_all(worker, watcher)
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        # From here on it cannot cancel anything: it is thrown out of its wait before it goes on.
+        watcher.cancel()
+        for _ in range(asked):
+            task.uncancel()
 
 
 async def send_start(send: Send, status: int, headers: Mapping[str, str]) -> None:

@@ -62,18 +62,21 @@ class HttpReply:
         self._body: bytes | None = None
         self._first = b""
         self._marks: Mapping[str, str] = {}
+        self._headers: Mapping[str, str] | None = None
         self._broken = False
 
     @property
     def headers(self) -> Mapping[str, str]:
-        kept = {name.lower(): value for name, value in self._response.headers.items()}
-        for name in _DROPPED_HEADERS & kept.keys():
-            del kept[name]
-        kept.update(self._marks)
-        return kept
+        if self._headers is None:
+            kept = {name.lower(): value for name, value in self._response.headers.items()}
+            for name in _DROPPED_HEADERS & kept.keys():
+                del kept[name]
+            kept.update(self._marks)
+            self._headers = kept
+        return self._headers
 
     def mark(self, headers: Mapping[str, str]) -> None:
-        self._marks = headers
+        self._marks, self._headers = headers, None
 
     async def begin(self) -> bytes:
         if not self._streamed:
@@ -90,14 +93,26 @@ class HttpReply:
     async def read(self) -> bytes:
         """The whole body, at most ``MAX_BODY_BYTES``."""
         if self._body is None:
-            body = bytearray()
-            async for chunk in self.chunks():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    await self.close()
-                    raise UpstreamError(f"{self.provider} sent more than {MAX_BODY_BYTES} bytes", status=self.status)
-            self._body = bytes(body)
+            try:
+                self._body = await self._whole()
+            finally:
+                await self.close()
         return self._body
+
+    async def _whole(self) -> bytes:
+        pieces, size = [], 0
+        if self._first:
+            pieces.append(self._first)
+            size, self._first = len(self._first), b""
+        content = self._response.content
+        # Most answers are there in one piece, end and all: asking for more would be half of the work.
+        while not content.at_eof() and (chunk := await self._next(self._wait_s)):
+            self._wait_s = self._idle_s
+            size += len(chunk)
+            if size > MAX_BODY_BYTES:
+                raise UpstreamError(f"{self.provider} sent more than {MAX_BODY_BYTES} bytes", status=self.status)
+            pieces.append(chunk)
+        return b"".join(pieces)
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         if self._body is not None:

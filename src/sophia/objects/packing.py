@@ -31,10 +31,13 @@ class Packing:
 
     async def tasks(self, tasks: Sequence[Task]) -> list[Task]:
         """The tasks with references in place of large payloads."""
+        large = {task.id for task in tasks if self._is_large(_encode.encode(task.payload))}
+        if not large:
+            return list(tasks)
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def one(task: Task) -> Task:
-            if not self._is_large(_encode.encode(task.payload)):
+            if task.id not in large:
                 return task
             async with gate:
                 ref = await self._need().put(_sorted.encode(task.payload))
