@@ -77,6 +77,8 @@ async def test_whatever_a_provider_does_is_an_error_of_openais_form(redis_url: s
                     for stream in (False, True):
                         if stream and sent.startswith(b"HTTP/1.1 200"):
                             continue
+                        if then == "stall" and stream == (name != "no answer at all"):
+                            continue  # each takes its time limit's time
                         faulty.sent, faulty.then, faulty.slowly = sent, then, slowly
                         async with asyncio.timeout(PATIENCE_S):
                             got, retry_after = await outcome(client, stream=stream)
