@@ -11,6 +11,7 @@ import contextlib
 import functools
 import json
 import os
+import secrets
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -225,11 +226,14 @@ async def _portkey(upstream_port: int) -> AsyncIterator[Target]:
 async def _litellm(upstream_port: int) -> AsyncIterator[Target]:
     port = servers.free_port()
     with tempfile.TemporaryDirectory(prefix="sophia-bench-") as folder:
+        # It does not start without one.
+        key = f"sk-{secrets.token_hex(32)}"
         config = Path(folder) / "config.yaml"
         config.write_text(
             "model_list:\n  - model_name: gpt-5\n    litellm_params:\n      model: openai/gpt-5\n"
             f"      api_base: http://127.0.0.1:{upstream_port}/v1\n      api_key: nothing\n"
             "litellm_settings: {drop_params: true}\n"
+            f"general_settings: {{master_key: {key}}}\n"
         )
         command = [
             *(str(environment.tool("litellm", "litellm")), "--config", str(config)),
@@ -237,7 +241,7 @@ async def _litellm(upstream_port: int) -> AsyncIterator[Target]:
         ]
         environ = {**os.environ, "LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
         async with _running(command, port, core=0, environ=environ) as process:
-            yield Target(port, process, {"authorization": "Bearer nothing"})
+            yield Target(port, process, {"authorization": f"Bearer {key}"})
 
 
 @contextlib.asynccontextmanager
