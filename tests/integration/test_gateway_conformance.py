@@ -129,7 +129,7 @@ async def test_embeddings_are_the_same(
             {"user": "u"},
         ):
             for texts in ("one", ["one", "two", "one"]):
-                answers = []
+                answers: list[Any] = []
                 for client in (theirs, ours):
                     try:
                         made = await client.embeddings.create(model=EMBEDDING, input=texts, **options)
