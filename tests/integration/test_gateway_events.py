@@ -149,8 +149,8 @@ async def test_a_quiet_stream_is_kept_alive(
 async def test_a_client_that_leaves_is_forgotten(platform: Platform, api: aiohttp.ClientSession) -> None:
     task_id, _ = await started(platform, api)
     async with following(api, task_id):
-        await eventually(lambda: platform.hub.followers == 1)
-    await eventually(lambda: platform.hub.followers == 0, timeout_s=2)
+        await eventually(lambda: platform.followers == 1)
+    await eventually(lambda: platform.followers == 0, timeout_s=2)
 
 
 async def test_stopping_the_gateway_ends_open_streams_at_once(redis_url: str, tmp_path: Path) -> None:

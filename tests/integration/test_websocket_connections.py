@@ -97,7 +97,7 @@ async def test_pings_come_and_a_silent_client_is_dropped(redis_url: str, tmp_pat
                 # This one is not answered.
                 message = await socket.receive()
                 assert (message.type, message.data) == (WSMsgType.CLOSE, connection.Close.GOING_AWAY)
-        await eventually(lambda: platform.hub.followers == 0)
+        await eventually(lambda: platform.followers == 0)
 
 
 async def test_a_client_that_does_not_read_is_sent_away_and_resumes(

@@ -39,6 +39,7 @@ from sophia.websocket.deps import WebSocketDeps
 from sophia.websocket.service import WebSocketServer
 from tests.support.budget_accounts import open_accounts
 from tests.support.models import make_models
+from tests.support.waiting import eventually
 
 KEY, OTHER_KEY = "key-of-acme", "key-of-globex"
 KEY_SECRET = b"a secret of the tests, 32 bytes long"
@@ -116,6 +117,11 @@ class Platform:
     def ws_url(self) -> str:
         return f"http://127.0.0.1:{self.websocket.port}/ws"
 
+    @property
+    def followers(self) -> int:
+        """Clients that follow events; the gateway itself, which follows changes of keys, is none."""
+        return self.hub.followers - 1
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Platform]:
         await self.ledger.migrate()
@@ -125,6 +131,7 @@ class Platform:
             async with asyncio.timeout(10):
                 await self.gateway.started.wait()
                 await self.websocket.started.wait()
+            await eventually(lambda: self.followers == 0)
             yield self
         finally:
             await self.gateway.stop()
