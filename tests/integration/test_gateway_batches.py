@@ -156,7 +156,7 @@ async def test_an_upload_over_the_limit_is_refused_and_bodies_that_are_no_forms(
 async def test_a_batch_from_its_file_to_its_output(
     client: openai.AsyncOpenAI, served: Platform, provider: Provider
 ) -> None:
-    provider.statuses = {"text 3": [400], "text 5": [500], "text 7": [429, 503]}
+    provider.statuses = {"text 3": [400], "text 5": [500, 500], "text 7": [429, 503]}
     async with routed(served), worked(served):
         made = await make_batch(
             client,
