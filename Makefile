@@ -9,7 +9,7 @@ UI_SOURCES := $(shell find ui -path ui/node_modules -prune -o -path ui/dist -pru
 STATIC := src/sophia/gateway/static/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: test-cluster test-torch help up test check bench soak lock types format clean
+.PHONY: test-long test-torch help up test check bench soak lock types format clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +31,8 @@ check: $(VENV)/.dev ui/node_modules/.installed ## Lint, types, import rules, gen
 	cd ui && npm run --silent check:types
 	cd ui && npm run --silent lint && npm run --silent typecheck
 
-test-cluster: $(VENV)/.dev ## The queue on three NATS servers, one of which is killed; the platform on a Redis Cluster
-	NATS_CLUSTER=1 CLUSTERS=1 $(BIN)/python -m pytest -q tests/integration/test_jetstream_cluster.py tests/e2e/test_cluster_platform.py
+test-long: $(VENV)/.dev $(STATIC) ## What takes too long for every run: clusters, batches under kills, many tasks at once
+	@$(BIN)/python -m pytest -q -m long tests
 
 test-torch: $(VENV)/.dev ## The embedder's contract on torch too, which is installed apart in .venv-torch
 	@test -x .venv-torch/bin/python || $(BIN)/python -m venv .venv-torch

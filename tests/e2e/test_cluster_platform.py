@@ -1,13 +1,12 @@
 """The whole platform with its queue on a Redis Cluster of three masters.
 
-`make test-cluster` runs it: it starts a platform of its own, which is too long for every run of all tests.
+`make test-long` runs it: it starts a platform of its own, which is too long for every run of all tests.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from tests.support.clusters import RedisCluster
 from tests.support.platform import Platform, three_free_ports
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.skipif("CLUSTERS" not in os.environ, reason="a platform of its own: make test-cluster")
+pytestmark = pytest.mark.long
 
 SETTINGS = """
 redis: {url: {env: REDIS_URL}, partitions: 6}

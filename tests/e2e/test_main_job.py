@@ -156,13 +156,14 @@ def test_watching_shows_the_story_and_exit_codes_tell_the_outcome(running_platfo
     assert sophia(running_platform, "submit", "lihgt", "x").returncode == 2
 
 
+@pytest.mark.long
 def test_twice_as_many_of_each_at_once(running_platform: Platform, page_url: str) -> None:
     bodies: list[dict[str, Any]] = [
         {"type": "light", "payload": {"prompt": "Say hi.", "max_tokens": 12}},
         {"type": "long_planning", "payload": {"goal": "Tidy a desk", "max_steps": 2}},
-        {"type": "code_generation", "payload": {"prompt": "print hello", "max_tokens": 120}},
+        {"type": "code_generation", "payload": {"prompt": "print hello", "max_tokens": 60}},
         {"type": "batch_embedding", "payload": {"texts": ["a", "b", "c"]}},
-        {"type": "web_research", "payload": {"question": "What is a heron?", "urls": [page_url], "max_tokens": 60}},
+        {"type": "web_research", "payload": {"question": "What is a heron?", "urls": [page_url], "max_tokens": 30}},
     ] * 2
 
     async def all_of_them() -> list[dict[str, Any]]:

@@ -1,12 +1,11 @@
 """Three NATS servers: what was accepted stays when the one that decides dies, and is committed once.
 
-`make test-cluster` runs it; elections take it half a minute, which is too long for every run of all tests.
+`make test-long` runs it; elections take it half a minute, which is too long for every run of all tests.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from tests.support.nats_cluster import NatsCluster, cluster_bus, nats_cluster
 from tests.support.nats_survival import surviving
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.skipif("NATS_CLUSTER" not in os.environ, reason="takes half a minute: make test-cluster")
+pytestmark = pytest.mark.long
 TASKS = 60
 
 
