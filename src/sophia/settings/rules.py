@@ -84,6 +84,9 @@ def _providers(settings: Settings) -> Iterator[Fault]:
     for name, provider in settings.providers.items():
         path = ("providers", name)
         if provider.kind == "pool":
+            # One that waits for its variables may outlive a pool that was taken out: the packaged one does.
+            if provider.when_set:
+                continue
             yield from _unknown((*path, "pool"), "pool", provider.pool or "", settings.pools)
         elif provider.base_url is None and provider.base_url_env is None:
             yield Fault(path=path, what="has neither base_url nor base_url_env")
